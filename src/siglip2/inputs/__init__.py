@@ -1,0 +1,1 @@
+"""What the towers eat, made from what people have."""

@@ -1,0 +1,1 @@
+"""What to train: functions that return a frozen recipe."""
