@@ -1,0 +1,53 @@
+"""Small data sets held in memory: images of one size with all their captions."""
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionedImages:
+    """Images with captions.
+
+    Attributes:
+        name: what the source is called in recipes and logs.
+        images: (N, S, S, 3) uint8.
+        captions: for every image, the texts that describe it; one is drawn at each visit.
+        classes: (N,) int, images of one class share their captions; -1 where each image has its own.
+    """
+
+    name: str
+    images: np.ndarray
+    captions: Sequence[Sequence[str]]
+    classes: np.ndarray
+
+    def __post_init__(self) -> None:
+        if not len(self.images) == len(self.captions) == len(self.classes):
+            raise ValueError(
+                f"{self.name}: {len(self.images)} images, {len(self.captions)} caption lists and "
+                f"{len(self.classes)} classes must be equally many"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def stack_images(encoded: Iterable[bytes], size: int) -> np.ndarray:
+    """Decode and squash images to (N, size, size, 3) uint8; transparency is laid over white."""
+    return np.stack([_decode(each, size) for each in encoded])
+
+
+def _decode(encoded: bytes, size: int) -> np.ndarray:
+    with Image.open(io.BytesIO(encoded)) as opened:
+        image = opened
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            image = image.convert("RGBA")
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image)
+        image = image.convert("RGB")
+        if image.size != (size, size):
+            image = image.resize((size, size), Image.Resampling.BILINEAR)
+        return np.asarray(image)

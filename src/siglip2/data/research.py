@@ -1,0 +1,104 @@
+"""The research data that `nano` is trained on: class photographs, captioned photographs, emoji.
+
+Kept out of training: every val and test split, and the images of the multilingual evaluation lists.
+"""
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from siglip2.data.captioned import CaptionedImages, stack_images
+from siglip2.data.shards import ShardSample, read_shard
+
+CLASS_TEMPLATES = (
+    "{}",
+    "a {}",
+    "a photo of a {}",
+    "a photo of the {}",
+    "a photo of one {}",
+    "a good photo of a {}",
+    "a bad photo of a {}",
+    "a close-up photo of a {}",
+    "a small photo of a {}",
+    "a cropped photo of a {}",
+    "a picture of a {}",
+    "an image of a {}",
+    "there is a {} in the photo",
+    "this is a {}",
+)
+
+
+def read_shards(folder: Path, pattern: str) -> Iterator[ShardSample]:
+    """Samples of all shards of a folder that match a pattern, in name order.
+
+    Raises:
+        FileNotFoundError: no shard matches.
+    """
+    paths = sorted(folder.glob(pattern))
+    if not paths:
+        raise FileNotFoundError(f"no shards {pattern} in {folder}")
+    for path in paths:
+        yield from read_shard(path)
+
+
+def tiny_imagenet(data: Path, size: int, split: str = "train") -> CaptionedImages:
+    """45,800 photographs of 200 classes; the captions are the class name in templates."""
+    classes = json.loads((data / "tiny_imagenet" / "classes.json").read_text())
+    names = [entry["clip_name"] for entry in classes]
+    captions = [[template.format(name) for template in CLASS_TEMPLATES] for name in names]
+    samples = list(read_shards(data / "tiny_imagenet", f"{split}-*.tar.gz"))
+    labels = np.array([json.loads(sample.files["json"])["label"] for sample in samples])
+    return CaptionedImages(
+        name="tiny_imagenet",
+        images=stack_images((sample.files["jpg"] for sample in samples), size),
+        captions=[captions[label] for label in labels],
+        classes=labels,
+    )
+
+
+def evaluation_images(data: Path) -> set[str]:
+    """File names of the Flickr8k photographs that the multilingual evaluation lists hold."""
+    with gzip.open(data / "multilingual" / "xflickrco_on_flickr8k.json.gz") as file:
+        return set(json.load(file))
+
+
+def flickr8k(data: Path, size: int, split: str = "train") -> CaptionedImages:
+    """Photographs with captions in up to seven languages."""
+    held_out = evaluation_images(data) if split == "train" else set()
+    samples, captions = [], []
+    for sample in read_shards(data / "flickr8k", f"{split}-*.tar.gz"):
+        entry = json.loads(sample.files["json"])
+        if entry["image"] in held_out:
+            continue
+        samples.append(sample)
+        captions.append([text for texts in entry["captions"].values() for text in texts])
+    return CaptionedImages(
+        name="flickr8k",
+        images=stack_images((sample.files["jpg"] for sample in samples), size),
+        captions=captions,
+        classes=np.full(len(samples), -1),
+    )
+
+
+def emoji(data: Path, size: int) -> CaptionedImages:
+    """Emoji with their names in 126 locales."""
+    with gzip.open(data / "emoji" / "emoji_names.json.gz") as file:
+        table = json.load(file)
+    by_character = {
+        character: [row[index] for row in table["names"].values() if row[index]]
+        for index, character in enumerate(table["emoji"])
+    }
+    samples = [
+        (sample, by_character[character])
+        for sample in read_shards(data / "emoji", "emoji72-*.tar.gz")
+        if by_character.get(character := json.loads(sample.files["json"])["emoji"])
+    ]
+    return CaptionedImages(
+        name="emoji",
+        images=stack_images((sample.files["png"] for sample, _ in samples), size),
+        captions=[names for _, names in samples],
+        classes=np.full(len(samples), -1),
+    )

@@ -1,0 +1,49 @@
+"""Position tables for grids other than the learned one, differentiable.
+
+big_vision resizes the learned (16, 16, D) table with `jax.image.scale_and_translate(bilinear, antialias=True)`;
+torch's anti-aliased bilinear interpolation is the same operation.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from siglip2.errors import InvalidInput
+
+MAX_SIDE = 64
+"""big_vision's canvas: beyond it the reference gathers out of range and returns NaN."""
+
+
+def resize_positions(
+    table: Float[Tensor, "G G D"], grid: tuple[int, int], *, max_side: int = MAX_SIDE
+) -> Float[Tensor, "N D"]:
+    """The table at another grid, row-major. Computed in float32 whatever the table's dtype.
+
+    Raises:
+        InvalidInput: more than `max_side` patches on a side.
+    """
+    if max(grid) > max_side:
+        raise InvalidInput(
+            f"a grid of {grid[0]}x{grid[1]} patches has more than {max_side} on a side; "
+            "use fewer patches or raise max_side"
+        )
+    if grid == tuple(table.shape[:2]):
+        return table.flatten(0, 1)
+    channels_first = table.permute(2, 0, 1)[None].float()
+    resized = F.interpolate(channels_first, size=grid, mode="bilinear", antialias=True, align_corners=False)
+    return resized[0].flatten(1).T
+
+
+def grid_positions(
+    table: Float[Tensor, "G G D"], grids: Int[Tensor, "B 2"], num_patches: int
+) -> Float[Tensor, "B N D"]:
+    """Positions of a padded batch; padding gets the first position, as it does in the reference."""
+    sizes: list[list[int]] = grids.tolist()
+    resized = {tuple(size): resize_positions(table, (size[0], size[1])) for size in sizes}
+    rows = []
+    for size in sizes:
+        positions = resized[tuple(size)]
+        padding = positions[:1].expand(num_patches - len(positions), -1)
+        rows.append(torch.cat([positions, padding]))
+    return torch.stack(rows)

@@ -1,0 +1,98 @@
+"""The pre-norm encoder that both towers share (big_vision `models/vit.py`, `Encoder1DBlock`)."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with biases on all four projections."""
+
+    def __init__(self, width: int, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.q_proj = nn.Linear(width, width)
+        self.k_proj = nn.Linear(width, width)
+        self.v_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(
+        self, x: Float[Tensor, "B N D"], key_mask: Bool[Tensor, "B N"] | None = None
+    ) -> Float[Tensor, "B N D"]:
+        """Attend; `key_mask` is True at the tokens that may be attended to.
+
+        Only keys are masked. Masking queries too, as big_vision does for NaFlex, changes nothing at real
+        positions and leaves rows with nothing to attend to, which turn to NaN.
+        """
+        q, k, v = (split_heads(proj(x), self.num_heads) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        # No mask at all keeps the flash kernel.
+        mask = None if key_mask is None else key_mask[:, None, None, :]
+        return self.out_proj(merge_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=mask)))
+
+
+class MLP(nn.Module):
+    """Two layers with the tanh approximation of GELU (flax's default)."""
+
+    def __init__(self, width: int, mlp_dim: int):
+        super().__init__()
+        self.fc1 = nn.Linear(width, mlp_dim)
+        self.fc2 = nn.Linear(mlp_dim, width)
+
+    def forward(self, x: Float[Tensor, "... D"]) -> Float[Tensor, "... D"]:
+        """Apply to the last axis."""
+        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+
+
+class EncoderLayer(nn.Module):
+    """x += attention(norm(x)); x += mlp(norm(x))."""
+
+    def __init__(self, width: int, mlp_dim: int, num_heads: int, eps: float):
+        super().__init__()
+        self.layer_norm1 = nn.LayerNorm(width, eps=eps)
+        self.self_attn = Attention(width, num_heads)
+        self.layer_norm2 = nn.LayerNorm(width, eps=eps)
+        self.mlp = MLP(width, mlp_dim)
+
+    def forward(
+        self, x: Float[Tensor, "B N D"], key_mask: Bool[Tensor, "B N"] | None = None
+    ) -> Float[Tensor, "B N D"]:
+        """One block."""
+        x = x + self.self_attn(self.layer_norm1(x), key_mask)
+        return x + self.mlp(self.layer_norm2(x))
+
+
+class Encoder(nn.Module):
+    """A stack of blocks; the final norm belongs to the tower. Layers may be deleted from `layers`."""
+
+    def __init__(self, width: int, depth: int, mlp_dim: int, num_heads: int, eps: float):
+        super().__init__()
+        self.layers = nn.ModuleList(EncoderLayer(width, mlp_dim, num_heads, eps) for _ in range(depth))
+        self.gradient_checkpointing = False
+
+    def forward(
+        self,
+        x: Float[Tensor, "B N D"],
+        key_mask: Bool[Tensor, "B N"] | None = None,
+        intermediates: dict[str, Tensor] | None = None,
+    ) -> Float[Tensor, "B N D"]:
+        """Run all blocks, filling `intermediates` with `block00`, `block01`, ... if given."""
+        for index, layer in enumerate(self.layers):
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(layer, x, key_mask, use_reentrant=False)  # type: ignore[assignment]
+            else:
+                x = layer(x, key_mask)
+            if intermediates is not None:
+                intermediates[f"block{index:02d}"] = x
+        return x
+
+
+def split_heads(x: Float[Tensor, "B N D"], num_heads: int) -> Float[Tensor, "B H N K"]:
+    """Split the width into heads of K = D / H."""
+    return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+def merge_heads(x: Float[Tensor, "B H N K"]) -> Float[Tensor, "B N D"]:
+    """Undo `split_heads`."""
+    return x.transpose(1, 2).flatten(2)

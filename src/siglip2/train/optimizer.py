@@ -1,0 +1,70 @@
+"""Optimiser and schedule with big_vision's semantics (`big_vision/optax.py`, `make`).
+
+Decay applies to kernels only: the matrices of linear layers. Biases, norms, position tables, the token
+embedding, the probe, scale and bias are never decayed. The schedule multiplies the decay as well.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+from siglip2.recipes.recipe import Optimizer, Schedule
+from siglip2.train.muon import Muon
+
+
+def kernel_names(model: nn.Module) -> set[str]:
+    """Parameters that decay: what flax calls `kernel`."""
+    return {
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.ndim == 2 and not name.endswith(("embedding.weight", "probe"))
+        or name.endswith("patch_embedding.weight")
+    }
+
+
+def build_optimizers(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
+    """The optimisers of a run; every parameter belongs to exactly one."""
+    kernels = kernel_names(model)
+    # Muon is meant for matrices inside the towers; the first and last ones stay with AdamW.
+    inner = {name for name in kernels if "encoder.layers" in name or "head.mlp" in name}
+    if settings.name == "adamw":
+        inner = set()
+    named = dict(model.named_parameters())
+    groups = [
+        {
+            "params": [named[name] for name in named if name in kernels - inner],
+            "weight_decay": settings.weight_decay,
+        },
+        {"params": [named[name] for name in named if name not in kernels], "weight_decay": 0.0},
+    ]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
+    ]
+    if inner:
+        optimizers.append(
+            Muon(
+                [named[name] for name in named if name in inner],
+                lr=settings.muon_learning_rate,
+                weight_decay=settings.weight_decay,
+            )
+        )
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return optimizers
+
+
+def schedule_factor(schedule: Schedule, step: int) -> float:
+    """Share of the peak learning rate at a step: linear warm-up, then a cosine to zero."""
+    if step < schedule.warmup_steps:
+        return (step + 1) / schedule.warmup_steps
+    progress = (step - schedule.warmup_steps) / max(1, schedule.num_steps - schedule.warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def set_learning_rate(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
+    """Scale every group's peak learning rate."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor

@@ -1,0 +1,45 @@
+"""Everything a run needs before its first step: data in memory and a vocabulary."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from siglip2.data import research
+from siglip2.data.captioned import CaptionedImages
+from siglip2.inputs.tokenizer_training import train_tokenizer
+from siglip2.recipes.recipe import Recipe
+
+SOURCES: dict[str, Callable[[Path, int], CaptionedImages]] = {
+    "tiny_imagenet": research.tiny_imagenet,
+    "flickr8k": research.flickr8k,
+    "emoji": research.emoji,
+}
+
+
+def load_sources(recipe: Recipe, data: Path) -> list[CaptionedImages]:
+    """The recipe's data sets, decoded at the size of its model."""
+    size = recipe.model.vision.image_size
+    if size is None:
+        raise ValueError(f"recipe {recipe.name}: this trainer needs a fixed image size")
+    return [SOURCES[source.name](data, size) for source in recipe.sources]
+
+
+def prepare_tokenizer(recipe: Recipe, sources: Sequence[CaptionedImages], path: Path) -> Path:
+    """Train the vocabulary on the captions, unless the run has one already."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        train_tokenizer(_distinct_captions(sources), recipe.model.text.vocab_size, path)
+    return path
+
+
+def _distinct_captions(sources: Sequence[CaptionedImages]) -> list[str]:
+    """Captions with ASCII letters lower-cased; those of a class are counted once."""
+    texts = {id(captions): captions for source in sources for captions in source.captions}
+    return [ascii_lower(text) for captions in texts.values() for text in captions]
+
+
+def ascii_lower(text: str) -> str:
+    """Lower-case ASCII letters only, as the reference does."""
+    return text.translate(_ASCII_LOWER)
+
+
+_ASCII_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}

@@ -1,0 +1,56 @@
+"""Which samples a step sees: a function of the seed and the step, so that resuming needs no state."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from siglip2.data.captioned import CaptionedImages
+from siglip2.recipes.recipe import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Samples of one step.
+
+    Attributes:
+        images: per source, (B_s, S, S, 3) uint8.
+        texts: T texts; images of one class in the batch share one.
+        text_of_image: (B,) index of each image's text, sources one after the other.
+    """
+
+    images: Sequence[np.ndarray]
+    texts: Sequence[str]
+    text_of_image: np.ndarray
+
+
+def draw_batch(
+    sources: Sequence[Source], data: Sequence[CaptionedImages], *, seed: int, step: int
+) -> Batch:
+    """The batch of one step: every image of a source once an epoch, with a caption drawn anew."""
+    images, texts, text_of_image = [], [], []
+    for number, (source, captioned) in enumerate(zip(sources, data, strict=True)):
+        rng = np.random.default_rng((seed, number, step))
+        indices = _indices(len(captioned), source.images_per_batch, (seed, number), step)
+        images.append(captioned.images[indices])
+        class_text: dict[int, int] = {}
+        for index in indices:
+            label = int(captioned.classes[index])
+            if label < 0 or label not in class_text:
+                choices = captioned.captions[index]
+                class_text[label] = len(texts)
+                texts.append(choices[rng.integers(len(choices))])
+            text_of_image.append(class_text[label])
+    return Batch(images=images, texts=texts, text_of_image=np.array(text_of_image))
+
+
+def _indices(num_samples: int, batch: int, seed: tuple[int, int], step: int) -> np.ndarray:
+    positions = np.arange(step * batch, (step + 1) * batch)
+    epochs, offsets = positions // num_samples, positions % num_samples
+    return np.array([_permutation(num_samples, (*seed, e))[o] for e, o in zip(epochs, offsets, strict=True)])
+
+
+@lru_cache(maxsize=16)
+def _permutation(num_samples: int, seed: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(num_samples)
