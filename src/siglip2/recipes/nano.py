@@ -11,7 +11,7 @@ from siglip2.recipes.recipe import Optimizer, Recipe, Schedule, Source
 VOCAB_SIZE = 12_000
 
 
-def nano(*, num_steps: int = 2_600) -> Recipe:
+def nano(*, num_steps: int = 1_700) -> Recipe:
     """The first version: one stage, sigmoid loss only, 64-pixel images in patches of 16."""
     model = ModelConfig(
         vision=VisionConfig(
@@ -29,7 +29,7 @@ def nano(*, num_steps: int = 2_600) -> Recipe:
             Source(name="flickr8k", images_per_batch=48),
             Source(name="emoji", images_per_batch=16, flip=False),
         ),
-        optimizer=Optimizer(name="muon"),
+        optimizer=Optimizer(name="muon", learning_rate=2e-3),
         initial_bias=-5.0,
         schedule=Schedule(num_steps=num_steps, warmup_steps=min(100, num_steps // 10)),
     )

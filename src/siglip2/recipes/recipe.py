@@ -37,7 +37,7 @@ class Optimizer:
 
     name: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-3
-    muon_learning_rate: float = 2e-3
+    muon_learning_rate: float = 3e-3
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
     clip_norm: float = 1.0
