@@ -126,11 +126,11 @@ def train(
                 now = time.perf_counter()
                 entry = {
                     "step": step + 1,
-                    "loss": float(loss),
-                    "gradient_norm": float(norm),
+                    "loss": loss.item(),
+                    "gradient_norm": norm.item(),
                     "learning_rate_factor": factor,
-                    "scale": float(model.logit_scale.exp()),
-                    "bias": float(model.logit_bias),
+                    "scale": model.logit_scale.exp().item(),
+                    "bias": model.logit_bias.item(),
                     "images_per_second": (step + 1 - logged) * num_images / (now - began),
                 }
                 began, logged = now, step + 1

@@ -34,12 +34,5 @@ def prepare_tokenizer(recipe: Recipe, sources: Sequence[CaptionedImages], path: 
 def _distinct_captions(sources: Sequence[CaptionedImages]) -> list[str]:
     """Captions with ASCII letters lower-cased; those of a class are counted once."""
     texts = {id(captions): captions for source in sources for captions in source.captions}
-    return [ascii_lower(text) for captions in texts.values() for text in captions]
-
-
-def ascii_lower(text: str) -> str:
-    """Lower-case ASCII letters only, as the reference does."""
-    return text.translate(_ASCII_LOWER)
-
-
-_ASCII_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+    # Lower-casing of bytes touches ASCII letters only, as the reference's does.
+    return [text.encode().lower().decode() for captions in texts.values() for text in captions]

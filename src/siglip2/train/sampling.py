@@ -25,9 +25,7 @@ class Batch:
     text_of_image: np.ndarray
 
 
-def draw_batch(
-    sources: Sequence[Source], data: Sequence[CaptionedImages], *, seed: int, step: int
-) -> Batch:
+def draw_batch(sources: Sequence[Source], data: Sequence[CaptionedImages], *, seed: int, step: int) -> Batch:
     """The batch of one step: every image of a source once an epoch, with a caption drawn anew."""
     images, texts, text_of_image = [], [], []
     for number, (source, captioned) in enumerate(zip(sources, data, strict=True)):

@@ -1,0 +1,25 @@
+"""A run's averaged weights as a model that every command reads."""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from siglip2.config import ModelConfig
+from siglip2.weights.checkpoint import Checkpoint
+from siglip2.weights.hf import write_hf
+from siglip2.weights.tensor import DType
+
+
+def export_model(
+    config: ModelConfig,
+    weights: dict[str, Tensor],
+    tokenizer: Path,
+    folder: Path,
+    *,
+    dtype: DType = "float16",
+) -> Checkpoint:
+    """Write a Hugging Face folder with the vocabulary beside the weights."""
+    tensors = {name: tensor.detach().float().cpu().numpy() for name, tensor in weights.items()}
+    checkpoint = Checkpoint.from_tensors(config, tensors, tokenizer=tokenizer).cast(dtype)
+    write_hf(checkpoint, folder)
+    return checkpoint
