@@ -23,9 +23,7 @@ def build(config: ModelConfig, *, device: str | torch.device = "cpu") -> SigLIP2
     return model
 
 
-def build_initialised(
-    config: ModelConfig, *, seed: int = 0, device: str | torch.device = "cpu"
-) -> SigLIP2:
+def build_initialised(config: ModelConfig, *, seed: int = 0, device: str | torch.device = "cpu") -> SigLIP2:
     """A model with fresh weights, the same for the same seed.
 
     Raises:

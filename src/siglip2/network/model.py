@@ -36,14 +36,12 @@ class SigLIP2(nn.Module):
         """Unit text embeddings."""
         return normalize(self.text_model(ids).pooled)
 
-    def logits(
-        self, images: Float[Tensor, "B E"], texts: Float[Tensor, "T E"]
-    ) -> Float[Tensor, "B T"]:
+    def logits(self, images: Float[Tensor, "B E"], texts: Float[Tensor, "T E"]) -> Float[Tensor, "B T"]:
         """exp(t) * image . text + b, in float32."""
         return self.logit_scale.exp() * (images.float() @ texts.float().T) + self.logit_bias
 
 
 def normalize(x: Float[Tensor, "... E"]) -> Float[Tensor, "... E"]:
-    """x / (|x| + 1e-8) in float32, as the reference does."""
+    """X / (|x| + 1e-8) in float32, as the reference does."""
     x = x.float()
     return x / (x.norm(dim=-1, keepdim=True) + 1e-8)

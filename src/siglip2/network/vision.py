@@ -1,7 +1,7 @@
 """The image tower: patches in, one vector per image and one per patch out.
 
-Fixed resolution and NaFlex are one tower. They differ in the grid: a fixed tower adds its position table as it
-is, a NaFlex tower resizes the table to each image's grid and ignores padding.
+Fixed resolution and NaFlex are one tower. They differ in the grid: a fixed tower adds its position table as
+it is, a NaFlex tower resizes the table to each image's grid and ignores padding.
 Source: paper section 2.1 and 2.4.2; big_vision `models/vit.py` and `models/proj/image_text/naflex_vit.py`.
 """
 

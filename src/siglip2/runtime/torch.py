@@ -44,7 +44,9 @@ class TorchRuntime:
         if precision == "auto":
             precision = "bfloat16" if self.device.startswith("cuda") else "float32"
         if precision not in _DTYPES:
-            raise InvalidInput(f"the torch runtime runs float32 and bfloat16, not {precision}; use openvino for int8")
+            raise InvalidInput(
+                f"the torch runtime runs float32 and bfloat16, not {precision}; use openvino for int8"
+            )
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             raise InvalidInput(f"device {self.device} was asked for, but torch sees no CUDA device")
         self.precision = precision
