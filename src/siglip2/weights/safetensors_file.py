@@ -1,8 +1,8 @@
 """Reading safetensors by memory map, writing them in any precision.
 
-The library's numpy side knows no bfloat16 and copies what it reads; the token embedding alone is half of the
-model, and a prompt touches 64 of its 256,000 rows. Reading is therefore a map of the file; writing is the
-library's.
+The library's numpy side needs another package for bfloat16 and copies what it reads; the token embedding
+alone is half of the model, and a prompt touches 64 of its 256,000 rows. So the library checks the file, and
+its tensors are views of a memory map. The writer streams, one tensor in memory at a time.
 """
 
 import json
@@ -10,17 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from safetensors import serialize_file
+from safetensors import SafetensorError, safe_open
 
 from siglip2.errors import InvalidCheckpoint
 from siglip2.weights.tensor import DType, StoredTensor
 
-_DTYPES: dict[str, tuple[type, DType]] = {
-    "F32": (np.float32, "float32"),
-    "F16": (np.float16, "float16"),
-    "BF16": (np.uint16, "bfloat16"),
+_DTYPES: dict[str, tuple[str, DType]] = {
+    "F32": ("<f4", "float32"),
+    "F16": ("<f2", "float16"),
+    "BF16": ("<u2", "bfloat16"),
 }
-_NAMES = {"float32": "float32", "float16": "float16", "bfloat16": "bfloat16"}
+_CODES: dict[DType, str] = {dtype: code for code, (_, dtype) in _DTYPES.items()}
 
 
 def read_safetensors(path: Path) -> dict[str, StoredTensor]:
@@ -31,34 +31,48 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
             bfloat16.
     """
     try:
-        file = np.memmap(path, np.uint8, mode="r")
-        header_size = int.from_bytes(file[:8].tobytes(), "little")
-        header = json.loads(file[8 : 8 + header_size].tobytes())
-        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        return {name: _map_tensor(file, 8 + header_size, name, entry) for name, entry in entries.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        # Checks the header: every tensor inside of the file, none overlapping, sizes that fit the shapes.
+        with safe_open(path, framework="numpy"):
+            pass
+    except (SafetensorError, OSError) as error:
         raise InvalidCheckpoint(f"{path} is not a complete safetensors file: {error}") from error
+    file = np.memmap(path, np.uint8, mode="r")
+    start = 8 + int.from_bytes(file[:8].tobytes(), "little")
+    header = json.loads(file[8:start].tobytes())
+    header.pop("__metadata__", None)
+    data = np.asarray(file)[start:]
+    return {name: _map_tensor(data, f"{name} in {path}", entry) for name, entry in header.items()}
 
 
-def _map_tensor(file: np.memmap, start: int, name: str, entry: dict) -> StoredTensor:
+def _map_tensor(data: np.ndarray, name: str, entry: dict) -> StoredTensor:
     if entry["dtype"] not in _DTYPES:
-        raise ValueError(f"{name} is {entry['dtype']}; float32, float16 and bfloat16 are read")
+        raise InvalidCheckpoint(f"{name} is {entry['dtype']}; float32, float16 and bfloat16 are read")
     numpy_type, dtype = _DTYPES[entry["dtype"]]
     begin, end = entry["data_offsets"]
-    if start + end > len(file):
-        raise ValueError(f"{name} ends past the end of the file")
-    bits = np.asarray(file[start + begin : start + end]).view(numpy_type).reshape(entry["shape"])
-    return StoredTensor(bits, dtype)
+    return StoredTensor(data[begin:end].view(numpy_type).reshape(entry["shape"]), dtype)
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, StoredTensor]) -> None:
-    """Write tensors in their own precision."""
-    content = {
-        name: {
-            "dtype": _NAMES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data": np.ascontiguousarray(tensor.bits).tobytes(),
+    """Write tensors in their own precision, in the order given.
+
+    The file appears under its name when it is complete, so that it may replace the one it was read from.
+    """
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    position = 0
+    for name, tensor in tensors.items():
+        end = position + tensor.bits.nbytes
+        header[name] = {
+            "dtype": _CODES[tensor.dtype],
+            "shape": tensor.shape,
+            "data_offsets": (position, end),
         }
-        for name, tensor in tensors.items()
-    }
-    serialize_file(content, str(path), {"format": "pt"})
+        position = end
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)  # keeps the data aligned
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(len(encoded).to_bytes(8, "little"))
+        file.write(encoded)
+        for tensor in tensors.values():
+            file.write(np.ascontiguousarray(tensor.bits).data)
+    partial.replace(path)

@@ -1,6 +1,10 @@
 """The canonical tensors of a model: names of the published files, with a linear patch embedding."""
 
+from collections.abc import Callable
+from difflib import get_close_matches
+
 from siglip2.config import ModelConfig
+from siglip2.errors import InvalidCheckpoint
 
 Shape = tuple[int, ...]
 
@@ -48,3 +52,41 @@ def _norm(name: str, width: int) -> dict[str, Shape]:
 
 def _mlp(name: str, width: int, mlp_dim: int) -> dict[str, Shape]:
     return _linear(f"{name}.fc1", width, mlp_dim) | _linear(f"{name}.fc2", mlp_dim, width)
+
+
+def check_shapes(expected: dict[str, Shape], found: dict[str, Shape], source: str) -> None:
+    """Compare the tensors of a source with those of a model.
+
+    Raises:
+        InvalidCheckpoint: lists missing, left over and wrongly shaped tensors, with the nearest names.
+    """
+    missing = [name for name in expected if name not in found]
+    extra = [name for name in found if name not in expected]
+    wrong = [name for name in expected if name in found and expected[name] != found[name]]
+    if not (missing or extra or wrong):
+        return
+    lines = [
+        *_listed("missing", missing, lambda name: f"{expected[name]}{_nearest(name, extra)}"),
+        *_listed("not part of the model", extra, lambda name: f"{found[name]}{_nearest(name, missing)}"),
+        *_listed("wrong shape", wrong, lambda name: f"{found[name]}, expected {expected[name]}"),
+    ]
+    raise InvalidCheckpoint(f"{source} does not hold this model's tensors\n" + "\n".join(lines))
+
+
+def nearest_names(name: str, candidates: list[str], most: int = 3) -> str:
+    """The most similar of the candidates, for messages; empty if none is similar."""
+    return ", ".join(get_close_matches(name, candidates, n=most, cutoff=0.6))
+
+
+def _nearest(name: str, candidates: list[str]) -> str:
+    near = nearest_names(name, candidates, most=1)
+    return f" (nearest: {near})" if near else ""
+
+
+def _listed(title: str, names: list[str], describe: Callable[[str], str], most: int = 12) -> list[str]:
+    if not names:
+        return []
+    lines = [f"  {name} {describe(name)}" for name in names[:most]]
+    if len(names) > most:
+        lines.append(f"  and {len(names) - most} more")
+    return [f"{title}: {len(names)}", *lines]
