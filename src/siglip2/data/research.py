@@ -83,6 +83,13 @@ def flickr8k(data: Path, size: int, split: str = "train") -> CaptionedImages:
     )
 
 
+def flickr8k_captions(data: Path, split: str) -> tuple[list[bytes], list[dict[str, list[str]]]]:
+    """Encoded photographs of a split, and the captions of each by language."""
+    samples = list(read_shards(data / "flickr8k", f"{split}-*.tar.gz"))
+    captions = [json.loads(sample.files["json"])["captions"] for sample in samples]
+    return [sample.files["jpg"] for sample in samples], captions
+
+
 def emoji(data: Path, size: int) -> CaptionedImages:
     """Emoji with their names in 126 locales."""
     with gzip.open(data / "emoji" / "emoji_names.json.gz") as file:
