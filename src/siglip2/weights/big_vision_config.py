@@ -77,6 +77,8 @@ def _shape(shapes: Mapping[str, Shape], name: str, source: str) -> Shape:
 
 
 def _as_published(config: ModelConfig) -> ModelConfig:
+    if config.vision.naflex:
+        return config
     for published in PUBLISHED:
         size = published.config.vision.image_size
         if size is None or size // config.vision.patch_size != config.vision.position_grid:

@@ -80,8 +80,9 @@ def _refusal(path: Path, candidates: list[Path]) -> str:
     pickled = [each.name for each in candidates if each.suffix in _PICKLED]
     if pickled:
         return (
-            f"{path}: {', '.join(pickled)} is a pickle, which can run code when it is opened. Use a model.safetensors "
-            "with its config.json, or a big_vision .npz; where you trust the file, transformers converts it: "
+            f"{path}: {', '.join(pickled)} is a pickle, which can run code when it is opened. "
+            "Use a model.safetensors with its config.json, or a big_vision .npz; where you trust the file, "
+            "transformers converts it: "
             "AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
         )
     return f"{path} holds no weights: expected a model.safetensors with its config.json, or a big_vision .npz"

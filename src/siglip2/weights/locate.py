@@ -43,13 +43,13 @@ def locate(model: str | Path, *, revision: str | None = None, offline: bool = Fa
         return _bundled(name)
     hub_id = _released(name) if isinstance(model, str) else None
     path = Path(name).expanduser()
-    if hub_id is None and path.exists():
+    if hub_id is None and name and path.exists():
         return path
     if hub_id is None:
-        if isinstance(model, Path) or _looks_like_path(name):
-            raise ModelNotFound(f"there is no file or folder {name}{_did_you_mean(name)}")
         if "://" in name:
             raise ModelNotFound(f"{name} is an address: download it, and give the folder or file")
+        if isinstance(model, Path) or _looks_like_path(name):
+            raise ModelNotFound(f"there is no file or folder {name}{_did_you_mean(name)}")
         if not _HUB_ID.fullmatch(name):
             raise ModelNotFound(
                 f"{name!r} is neither a bundled model ({', '.join(BUNDLED)}), a released one "
@@ -73,12 +73,9 @@ def _released(name: str) -> str | None:
 
 
 def _looks_like_path(name: str) -> bool:
-    return (
-        name.startswith((".", "/", "~"))
-        or name.endswith(_WEIGHT_ENDINGS)
-        or "\\" in name
-        or name.count("/") > 1
-    )
+    if name.startswith((".", "/", "~")) or name.endswith(_WEIGHT_ENDINGS):
+        return True
+    return "\\" in name or name.count("/") > 1
 
 
 def _did_you_mean(name: str) -> str:
@@ -114,10 +111,9 @@ def _from_hub(hub_id: str, revision: str | None, offline: bool) -> Path:
     except HFValidationError as error:
         raise ModelNotFound(f"{hub_id!r} is not a name that the hub allows: {error}") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        reason = "is not in the local cache" if offline else "is not in the local cache, and the hub"
-        raise ModelNotFound(
-            _unreachable(hub_id, reason if offline else f"{reason} cannot be reached")
-        ) from error
+        reached = "looking further is off" if offline else "the Hugging Face hub cannot be reached"
+        reason = f"is no folder here and not in the local cache, and {reached}"
+        raise ModelNotFound(_unreachable(hub_id, reason)) from error
     except (HfHubHTTPError, OSError) as error:
         raise ModelNotFound(_unreachable(hub_id, f"could not be downloaded ({error})")) from error
     return Path(folder)

@@ -76,7 +76,7 @@ def _to_float32(bits: np.ndarray, dtype: DType) -> np.ndarray:
     if dtype == "bfloat16":
         return (bits.astype(np.uint32) << 16).view(np.float32)
     # A file whose header is not padded leaves its numbers unaligned.
-    return np.require(bits, np.float32, "ALIGNED")
+    return np.require(bits, np.float32, ["ALIGNED"])
 
 
 def _bfloat16_bits(values: np.ndarray) -> np.ndarray:
