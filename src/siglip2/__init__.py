@@ -1,3 +1,35 @@
-"""SigLIP 2: images and text in one space."""
+"""SigLIP 2: images and text in one space.
+
+import siglip2
+
+encoder = siglip2.load("nano")
+classifier = siglip2.ZeroShotClassifier(encoder, ["a cat", "a dog"])
+[predictions] = classifier.classify(["photo.jpg"])
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from siglip2.classify import ZeroShotClassifier
+    from siglip2.encoder import Encoder, load
 
 __version__ = "0.1.0"
+__all__ = ["Encoder", "ZeroShotClassifier", "load"]
+
+# Loaded on first use: the package itself imports nothing heavy.
+_HOMES = {
+    "Encoder": "siglip2.encoder",
+    "ZeroShotClassifier": "siglip2.classify",
+    "load": "siglip2.encoder",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'siglip2' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,91 @@
+"""Where in a photo a phrase is: a similarity per patch, and a picture of it.
+
+The features of a patch do not live in the space of the texts; only the pooling head leads there. Attention
+over a single token gives it a weight of one, whatever the probe asks, so that the head applied to one patch
+alone is an ordinary function: value projection, output projection, MLP. A patch's similarity is the cosine of
+that with the text. The head was trained on mixtures of patches and not on single ones, so the map shows
+where the evidence lies and not how much of it there is: ask `Encoder.score` whether the phrase holds at all.
+The same reduction of an attention pool to its value path is known from MaskCLIP (arXiv 2112.01071).
+"""
+
+import numpy as np
+from PIL import Image
+
+from siglip2.encoder import PatchFeatures, to_unit_length
+from siglip2.weights.checkpoint import Checkpoint
+
+_HEAD = "vision_model.head"
+
+
+def project_patches(checkpoint: Checkpoint, features: np.ndarray) -> np.ndarray:
+    """Each patch alone through the attention-pooling head.
+
+    Args:
+        checkpoint: holds the head's tensors.
+        features: (..., D) output of `Encoder.patch_features`.
+
+    Returns:
+        (..., E) float32 of unit length, in the space of the texts.
+    """
+    width = checkpoint.config.vision.width
+    values = slice(2 * width, None)  # the rows of the fused projection after those of queries and keys
+    weight = checkpoint.read(f"{_HEAD}.attention.in_proj_weight")[values]
+    bias = checkpoint.read(f"{_HEAD}.attention.in_proj_bias")[values]
+    x = _linear(checkpoint, "attention.out_proj", features @ weight.T + bias)
+    hidden = _linear(checkpoint, "mlp.fc1", _layer_norm(checkpoint, x))
+    return to_unit_length(x + _linear(checkpoint, "mlp.fc2", _gelu_tanh(hidden)))
+
+
+def similarity_map(checkpoint: Checkpoint, patches: PatchFeatures, text: np.ndarray) -> np.ndarray:
+    """Cosine of every patch with one text.
+
+    Args:
+        checkpoint: the model.
+        patches: of one image.
+        text: (E,) of unit length.
+
+    Returns:
+        (h, w) float32.
+    """
+    return project_patches(checkpoint, patches.features) @ text
+
+
+def draw_heatmap(photo: Image.Image, similarity: np.ndarray) -> Image.Image:
+    """Lay a similarity map over a photo, from clear and dark (least) to yellow (most).
+
+    Colours span the map's own 2nd to 98th percentile: they compare places, and say nothing across photos.
+
+    Args:
+        photo: upright, any mode.
+        similarity: (h, w), stretched over the whole photo.
+    """
+    low, high = np.percentile(similarity, (2, 98))
+    share = np.clip((similarity - low) / max(high - low, 1e-8), 0, 1).astype(np.float32)
+    stretched = Image.fromarray(share).resize(photo.size, Image.Resampling.BICUBIC)
+    level = np.clip(np.asarray(stretched), 0, 1)[..., None]
+    grey = np.asarray(photo.convert("L"), np.float32)[..., None]
+    # Grey keeps the photo readable, so that colour means similarity alone.
+    mixed = (1 - 0.65 * level) * 0.75 * grey + 0.65 * level * _colours(level[..., 0])
+    return Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8))
+
+
+def _colours(level: np.ndarray) -> np.ndarray:
+    """From violet over red to yellow; (h, w) in 0..1 to (h, w, 3) in 0..255."""
+    stops = np.array([[60, 20, 110], [180, 40, 100], [240, 110, 40], [255, 220, 60]], np.float32)
+    positions = np.linspace(0, 1, len(stops))
+    return np.stack([np.interp(level, positions, stops[:, channel]) for channel in range(3)], axis=-1)
+
+
+def _linear(checkpoint: Checkpoint, name: str, x: np.ndarray) -> np.ndarray:
+    return x @ checkpoint.read(f"{_HEAD}.{name}.weight").T + checkpoint.read(f"{_HEAD}.{name}.bias")
+
+
+def _layer_norm(checkpoint: Checkpoint, x: np.ndarray) -> np.ndarray:
+    centred = x - x.mean(axis=-1, keepdims=True)
+    deviation = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + checkpoint.config.layer_norm_eps)
+    weight, bias = (checkpoint.read(f"{_HEAD}.layernorm.{part}") for part in ("weight", "bias"))
+    return centred / deviation * weight + bias
+
+
+def _gelu_tanh(x: np.ndarray) -> np.ndarray:
+    return 0.5 * x * (1 + np.tanh(np.float32(0.7978845608) * (x + np.float32(0.044715) * x**3)))
