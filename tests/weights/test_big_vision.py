@@ -27,6 +27,11 @@ def load(path: Path) -> dict[str, np.ndarray]:
         return dict(archive)
 
 
+def save(path: Path, arrays: dict[str, np.ndarray], *, compressed: bool = False) -> None:
+    write = np.savez_compressed if compressed else np.savez
+    write(path, **arrays)  # pyright: ignore[reportArgumentType]
+
+
 def assert_same_arrays(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> None:
     assert left.keys() == right.keys()
     for name, array in left.items():
@@ -37,11 +42,9 @@ def assert_same_arrays(left: dict[str, np.ndarray], right: dict[str, np.ndarray]
 def stack(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The stacked layout of unstacked arrays."""
     stacked = {name: array for name, array in arrays.items() if "encoderblock_" not in name}
-    blocks = {
-        name.replace("encoderblock_0/", "encoderblock/"): name for name in arrays if "encoderblock_0/" in name
-    }
-    for target, first in blocks.items():
+    for first in [name for name in arrays if "encoderblock_0/" in name]:
         names = [first.replace("encoderblock_0/", f"encoderblock_{block}/") for block in range(99)]
+        target = first.replace("encoderblock_0/", "encoderblock/")
         stacked[target] = np.stack([arrays[name] for name in names if name in arrays])
     return stacked
 
@@ -93,7 +96,7 @@ def test_other_precisions(checkpoint: Checkpoint, dtype, tmp_path: Path) -> None
 def test_bfloat16_as_numpy_saves_it(golden_dir: Path, tmp_path: Path) -> None:
     """numpy knows no bfloat16 and stores two nameless bytes."""
     arrays = load(golden_dir / "naflex_p16_n64.npz")
-    np.savez(tmp_path / "x.npz", **{k: v.astype(ml_dtypes.bfloat16).view("V2") for k, v in arrays.items()})
+    save(tmp_path / "x.npz", {k: v.astype(ml_dtypes.bfloat16).view("V2") for k, v in arrays.items()})
     expected = read_big_vision(golden_dir / "naflex_p16_n64.npz").cast("bfloat16")
     assert_same_tensors(read_big_vision(tmp_path / "x.npz"), expected)
 
@@ -101,9 +104,9 @@ def test_bfloat16_as_numpy_saves_it(golden_dir: Path, tmp_path: Path) -> None:
 def test_tree_without_prefix_compressed_or_with_optimiser_state(golden_dir: Path, tmp_path: Path) -> None:
     path = golden_dir / "fixed_p16_r64_scan.npz"
     expected, arrays = read_big_vision(path), load(path)
-    np.savez(tmp_path / "bare.npz", **{k.removeprefix("params/"): v for k, v in arrays.items()})
-    np.savez_compressed(tmp_path / "small.npz", **arrays)
-    np.savez(tmp_path / "state.npz", **arrays, **{"opt/0/count": np.zeros(1, np.float32)})
+    save(tmp_path / "bare.npz", {k.removeprefix("params/"): v for k, v in arrays.items()})
+    save(tmp_path / "small.npz", arrays, compressed=True)
+    save(tmp_path / "state.npz", arrays | {"opt/0/count": np.zeros(1, np.float32)})
     for name in ("bare", "small", "state"):
         assert_same_tensors(read_big_vision(tmp_path / f"{name}.npz"), expected)
 
@@ -145,11 +148,11 @@ def test_an_image_size_that_fills_no_patch_is_kept(tmp_path: Path) -> None:
 def test_missing_and_extra_arrays_are_listed(golden_dir: Path, tmp_path: Path) -> None:
     arrays = load(golden_dir / "fixed_p14_r70_widetower.npz")
     arrays["params/txt/haed/bias"] = arrays.pop("params/txt/head/bias")
-    np.savez(tmp_path / "x.npz", **arrays)
+    save(tmp_path / "x.npz", arrays)
     with pytest.raises(InvalidCheckpoint, match=r"txt/head/bias \(72,\) \(nearest: txt/haed/bias\)"):
         read_big_vision(tmp_path / "x.npz")
     del arrays["params/img/embedding/kernel"]
-    np.savez(tmp_path / "x.npz", **arrays)
+    save(tmp_path / "x.npz", arrays)
     with pytest.raises(InvalidCheckpoint, match="no array img/embedding/kernel"):
         read_big_vision(tmp_path / "x.npz")
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from tokenizers.normalizers import Lowercase as Lowercaser
 
 from siglip2.config import Lowercase
 from siglip2.errors import InvalidInput
@@ -64,7 +65,7 @@ class TextPreprocessor:
             raise InvalidInput(f"expected a list of texts, got the single string {texts!r}: put it in a list")
         return [self._lower(position, text) for position, text in enumerate(texts)]
 
-    def _lower(self, position: int, text: str) -> str:
+    def _lower(self, position: int, text: object) -> str:
         if not isinstance(text, str):
             raise InvalidInput(
                 f"text {position} is {text!r} of type {type(text).__name__}: expected a string (str)"
@@ -76,4 +77,7 @@ class TextPreprocessor:
         if self.lowercase == "ascii":
             # Lower-casing of bytes touches ASCII letters only.
             return encoded.lower().decode()
-        return text.lower() if self.lowercase == "unicode" else text
+        if self.lowercase == "unicode":
+            # Letter by letter, as transformers does: str.lower() looks around, and ends a word with "ς".
+            return Lowercaser().normalize_str(text)
+        return text

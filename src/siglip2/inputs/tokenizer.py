@@ -4,12 +4,13 @@ import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from siglip2.errors import InvalidCheckpoint
 from siglip2.inputs.tokenizer_sentencepiece import SentencePieces
 
 
+@runtime_checkable
 class Pieces(Protocol):
     """What a tokenizer library does here: plain text in, ids of ordinary pieces out."""
 
