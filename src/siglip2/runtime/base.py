@@ -1,7 +1,7 @@
 """What every runtime does: turn patches and token ids into unnormalised features."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class ImageFeatures:
     patches: np.ndarray | None = None
 
 
+@runtime_checkable
 class Runtime(Protocol):
     """Runs the two towers. Safe to call from several threads."""
 
