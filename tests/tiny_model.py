@@ -36,10 +36,11 @@ def tiny_checkpoint(folder: Path, *, naflex: bool = False, seed: int = 0) -> Che
     """Weights large enough that different inputs end in clearly different embeddings."""
     rng = np.random.default_rng(seed)
     config = tiny_config(naflex=naflex)
-    tensors = {
-        name: (rng.normal(size=shape) / np.sqrt(shape[-1]) * 2).astype(np.float32)
-        for name, shape in expected_shapes(config).items()
-    }
+    tensors = {}
+    for name, shape in expected_shapes(config).items():
+        matrix = (rng.normal(size=shape) / np.sqrt(shape[-1]) * 2).astype(np.float32)
+        norm = np.full(shape, name.endswith("weight"), np.float32)
+        tensors[name] = norm if len(shape) == 1 else matrix
     tensors["logit_scale"] = np.log(np.array([10.0], np.float32))
     tensors["logit_bias"] = np.array([-3.0], np.float32)
     return Checkpoint.from_tensors(config, tensors, tokenizer=write_tokenizer(folder))

@@ -1,10 +1,7 @@
 """SigLIP 2: images and text in one space.
 
-import siglip2
-
-encoder = siglip2.load("nano")
-classifier = siglip2.ZeroShotClassifier(encoder, ["a cat", "a dog"])
-[predictions] = classifier.classify(["photo.jpg"])
+`load` opens a model as an `Encoder`; a `ZeroShotClassifier` names what is in images with labels of your choosing:
+`ZeroShotClassifier(load("nano"), ["a cat", "a dog"]).classify(["photo.jpg"])`.
 """
 
 from importlib import import_module

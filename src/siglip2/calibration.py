@@ -28,7 +28,8 @@ class Calibration:
         logit_scale: factor of the cosine.
         logit_bias: added to it.
         num_examples: labelled images it was fitted to.
-        loss_before: mean sigmoid cross-entropy of an (image, label) pair with the model's own numbers, in nats.
+        loss_before: mean sigmoid cross-entropy of an (image, label) pair, in nats, with the model's own
+            numbers.
         loss_after: the same with the fitted ones.
     """
 
@@ -42,7 +43,7 @@ class Calibration:
 def fit_calibration(
     cosine: np.ndarray, target: np.ndarray, *, logit_scale: float, logit_bias: float
 ) -> Calibration:
-    """Logistic regression of "this label holds for this image" on their cosine, with a prior at the model's values.
+    """Logistic regression of "this label holds for this image" on the cosine, drawn to the model's values.
 
     The prior makes five examples safe: perfectly separated ones would otherwise drive the scale to infinity.
     It is a normal distribution of scale and of shift, where shift is what is added to the logit at the cosine

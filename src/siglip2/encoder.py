@@ -276,7 +276,8 @@ class Encoder:
         for group, features in encoded:
             if group.broken:
                 raise InvalidImage(group.broken[0].reason)
-            assert features is not None and features.patches is not None
+            assert features is not None
+            assert features.patches is not None
             for patches, image in zip(features.patches, group.images, strict=True):
                 height, width = image.grid
                 # A copy, so that one image does not keep the padded batch alive.

@@ -27,7 +27,7 @@ _TEMPLATE_ARTICLE = re.compile(r"\b(?:an?|the)\s+$", re.IGNORECASE)
 
 
 def canonicalize(text: str, *, keep: str = "") -> str:
-    """The reference evaluator's form of a text: no underscores or ASCII punctuation, lower case, single spaces.
+    """The reference evaluator's form of a text: lower case, single spaces, no underscores or punctuation.
 
     Lower-casing is Python's full one, as in big_vision's evaluator; the tokenizer's own is ASCII only.
 
@@ -94,7 +94,7 @@ def _checked(templates: Sequence[str]) -> tuple[str, ...]:
     for template in templates:
         if not isinstance(template, str) or template.count("{}") != 1:
             raise InvalidInput(
-                f"template {template!r} must contain {{}} exactly once, where the label goes, as in {PLAIN!r}; "
+                f"template {template!r} must contain {{}} once, where the label goes, as in {PLAIN!r}; "
                 f"named sets are {', '.join(TEMPLATE_SETS)}"
             )
     if not templates:

@@ -35,8 +35,8 @@ def classify(
     threshold: float | None = None,
     json: bool = False,
     csv: bool = False,
-    model_options: ModelOptions = DEFAULT_MODEL_OPTIONS,
-    image_options: ImageOptions = DEFAULT_IMAGE_OPTIONS,
+    model: ModelOptions = DEFAULT_MODEL_OPTIONS,
+    image: ImageOptions = DEFAULT_IMAGE_OPTIONS,
 ) -> int:
     """Say which of your labels fit photos.
 
@@ -54,8 +54,8 @@ def classify(
         threshold: probability below which a label does not hold; gives "none of these".
         json: print one JSON object a line.
         csv: print comma-separated values.
-        model_options: which model.
-        image_options: how images are fed.
+        model: which model.
+        image: how images are fed.
     """
     found = find_photos(photos)
     prompts = _read_labels(labels, labels_file)
@@ -68,7 +68,7 @@ def classify(
 
     from siglip2.classify import NONE_OF_THESE, ZeroShotClassifier
 
-    encoder = model_options.load()
+    encoder = model.load()
     if classifier is not None:
         ready = ZeroShotClassifier.load(classifier, encoder)
     else:
@@ -84,7 +84,7 @@ def classify(
         found,
         top_k=top_k,
         progress=wants_progress(len(found)),
-        **asdict(image_options),
+        **asdict(image),
     )
     writer = open_writer(COLUMNS, as_json=json, as_csv=csv, texts=[*ready.labels, NONE_OF_THESE])
     broken = BrokenPhotos()

@@ -29,8 +29,8 @@ def embed(
     output: Path,
     texts: tuple[str, ...] = (),
     texts_file: Path | None = None,
-    model_options: ModelOptions = DEFAULT_MODEL_OPTIONS,
-    image_options: ImageOptions = DEFAULT_IMAGE_OPTIONS,
+    model: ModelOptions = DEFAULT_MODEL_OPTIONS,
+    image: ImageOptions = DEFAULT_IMAGE_OPTIONS,
 ) -> int:
     """Write the unit vectors of photos, or of texts, to a file.
 
@@ -39,21 +39,17 @@ def embed(
         output: .npz with arrays `names` and `embeddings`, or .parquet with columns `name` and `embedding`.
         texts: sentences, exactly as they stand.
         texts_file: more of them, one a line.
-        model_options: which model.
-        image_options: how images are fed.
+        model: which model.
+        image: how images are fed.
     """
     sentences = texts_of(texts, texts_file)
     if bool(sentences) == bool(photos):
         raise InvalidInput("give either photos or --texts, and not both: one file holds one kind")
     check_output(output)
     names = sentences or find_photos(photos)
-    encoder = model_options.load()
+    encoder = model.load()
     broken = BrokenPhotos()
-    parts = (
-        _embed_texts(encoder, sentences)
-        if sentences
-        else _embed_photos(encoder, names, broken, image_options)
-    )
+    parts = _embed_texts(encoder, sentences) if sentences else _embed_photos(encoder, names, broken, image)
     # Also when Ctrl-C ends the loop, the file is closed with what is finished.
     with open_vector_file(output, encoder.embed_dim, encoder.model_id, encoder.fingerprint) as file:
         for indices, embeddings in parts:

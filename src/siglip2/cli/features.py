@@ -24,8 +24,8 @@ def features(
     *,
     output_dir: Path,
     phrase: str | None = None,
-    model_options: ModelOptions = DEFAULT_MODEL_OPTIONS,
-    image_options: ImageOptions = DEFAULT_IMAGE_OPTIONS,
+    model: ModelOptions = DEFAULT_MODEL_OPTIONS,
+    image: ImageOptions = DEFAULT_IMAGE_OPTIONS,
 ) -> int:
     """Write the patch features of photos, and draw where a phrase is.
 
@@ -36,8 +36,8 @@ def features(
         photos: files, folders or patterns.
         output_dir: made if missing.
         phrase: what to look for, such as "a dog".
-        model_options: which model.
-        image_options: how images are fed.
+        model: which model.
+        image: how images are fed.
     """
     found = find_photos(photos)
     if phrase is not None and not phrase.strip():
@@ -48,13 +48,13 @@ def features(
     from siglip2.pipeline import BrokenImage
     from siglip2.progress import progress_bar
 
-    encoder = model_options.load()
+    encoder = model.load()
     text = encoder.embed_texts([phrase])[0] if phrase else None
     broken = BrokenPhotos()
     with progress_bar("photos", len(found), enabled=wants_progress(len(found))) as advance:
         for index, (photo, target) in enumerate(zip(found, targets, strict=True)):
             try:
-                [patches] = encoder.patch_features([photo], max_num_patches=image_options.max_num_patches)
+                [patches] = encoder.patch_features([photo], max_num_patches=image.max_num_patches)
                 _write(encoder, photo, patches, text, target)
                 print(f"{photo}\t{patches.grid[0]}x{patches.grid[1]}\t{target}", flush=True)
             except InvalidImage as error:
@@ -76,7 +76,7 @@ def _write(
         arrays["similarity"] = similarity_map(encoder.checkpoint, patches, text)
         picture = draw_heatmap(load_image(photo), arrays["similarity"])
         picture.save(target.with_suffix(".heat.png"))
-    np.savez(target, **arrays)
+    np.savez(target, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def _targets(photos: list[str], folder: Path) -> list[Path]:

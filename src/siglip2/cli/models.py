@@ -17,8 +17,8 @@ def models() -> None:
 
     table = Table(
         title="SigLIP 2 models",
-        caption="Figures in percent: ImageNet zero-shot top-1, COCO recall@1 from text to image and from image "
-        f"to text.\nDownloads are float32. Default: {DEFAULT_MODEL}.\n"
+        caption="Figures in percent: ImageNet zero-shot top-1, COCO recall@1 from text to image and "
+        f"from image to text.\nDownloads are float32. Default: {DEFAULT_MODEL}.\n"
         "Bundled, works offline: nano, a small demonstration model.",
         caption_justify="left",
     )

@@ -30,8 +30,8 @@ def score(
     texts_file: Path | None = None,
     json: bool = False,
     csv: bool = False,
-    model_options: ModelOptions = DEFAULT_MODEL_OPTIONS,
-    image_options: ImageOptions = DEFAULT_IMAGE_OPTIONS,
+    model: ModelOptions = DEFAULT_MODEL_OPTIONS,
+    image: ImageOptions = DEFAULT_IMAGE_OPTIONS,
 ) -> int:
     """Compare every photo with every text, exactly as it stands.
 
@@ -41,8 +41,8 @@ def score(
         texts_file: more of them, one a line.
         json: print one JSON object a line.
         csv: print comma-separated values.
-        model_options: which model.
-        image_options: how images are fed.
+        model: which model.
+        image: how images are fed.
     """
     found = find_photos(photos)
     sentences = texts_of(texts, texts_file)
@@ -53,11 +53,11 @@ def score(
 
     from siglip2.encoder import sigmoid
 
-    encoder = model_options.load()
+    encoder = model.load()
     embedded = encoder.embed_texts(sentences)
     writer = open_writer(COLUMNS, as_json=json, as_csv=csv, texts=sentences)
     broken = BrokenPhotos()
-    results = encoder.stream_images(found, progress=wants_progress(len(found)), **asdict(image_options))
+    results = encoder.stream_images(found, progress=wants_progress(len(found)), **asdict(image))
     for part in results:
         logits = encoder.logit_scale * (part.embeddings @ embedded.T) + np.float32(encoder.logit_bias)
         for index, logit in zip(part.indices.tolist(), logits, strict=True):

@@ -45,7 +45,7 @@ def check_output(path: Path) -> None:
 def open_vector_file(path: Path, embed_dim: int, model: str, fingerprint: str) -> Iterator[VectorFile]:
     """Open a file for writing; whatever ends the block, what was added is in the file.
 
-    It appears under its name when it is complete, so that an older one is not lost to a failure.
+    It is written under another name and takes the place of an older one only then.
     """
     partial = path.with_name(path.name + ".partial")
     make = _ParquetFile if path.suffix == ".parquet" else _NpzFile
@@ -75,14 +75,11 @@ class _NpzFile:
     def close(self) -> None:
         import numpy as np
 
-        names = np.array(self._names, dtype=np.str_)
+        arrays = {key: np.array(value) for key, value in self._metadata.items()}
+        arrays["names"] = np.array(self._names, dtype=np.str_)
+        arrays["embeddings"] = np.concatenate(self._parts)
         with self._path.open("wb") as file:
-            np.savez(
-                file,
-                names=names,
-                embeddings=np.concatenate(self._parts),
-                **{key: np.array(value) for key, value in self._metadata.items()},
-            )
+            np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 class _ParquetFile:
