@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-# While tests run, annotations hold in the rooms that write shapes into them: jaxtyping checks the axes, beartype
-# the rest (an int serves as a float). The other rooms meet people, and answer a wrong type with a sentence of
-# their own, which a checker in front of them would hide. It has to come before the first import of the package.
+# While tests run, annotations hold in the rooms that write shapes into them: jaxtyping checks the axes,
+# beartype the rest (an int serves as a float). The other rooms meet people, and answer a wrong type with a
+# sentence of their own, which a checker in front of them would hide. Comes before the package is imported.
 CHECKED_ROOMS = ["siglip2.network", "siglip2.losses", "siglip2.data"]
 install_import_hook(CHECKED_ROOMS, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from docs import write_house
 
 REPOSITORY = Path(__file__).resolve().parent.parent
