@@ -47,6 +47,8 @@ def _by_strips(picture: Image.Image, convert: Callable[[Image.Image], Image.Imag
 
 
 def _over_white(strip: Image.Image) -> Image.Image:
+    if strip.mode == "La":  # premultiplied; Pillow only knows the way to LA
+        strip = strip.convert("LA")
     rgba = strip.convert("RGBA")
     result = Image.new("RGB", strip.size, (255, 255, 255))
     result.paste(rgba.convert("RGB"), mask=rgba.getchannel("A"))

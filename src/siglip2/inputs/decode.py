@@ -147,12 +147,13 @@ def _reduce(picture: Image.Image, target: TargetSize) -> tuple[float, float, flo
     """Ask the JPEG decoder for a reduced picture; the box of the photo inside it, or None if not reduced."""
     size = picture.size
     sideways = orientation_of(picture) >= 5
-    height, width = size if sideways else size[::-1]
+    width, height = (size[1], size[0]) if sideways else size
     if callable(target):
         target = target(height, width)
     target_height, target_width = (target, target) if isinstance(target, int) else target
-    wanted = (target_width * JPEG_OVERSIZE, target_height * JPEG_OVERSIZE)
-    drafted = picture.draft(None, wanted[::-1] if sideways else wanted)
+    if sideways:
+        target_height, target_width = target_width, target_height
+    drafted = picture.draft(None, (target_width * JPEG_OVERSIZE, target_height * JPEG_OVERSIZE))
     return drafted[1] if drafted is not None and picture.size != size else None
 
 

@@ -38,13 +38,13 @@ class PreparedImage:
 class ImagePreprocessor:
     """Turns what people have into what the image tower eats.
 
-    A fixed-resolution tower gets every image squashed to its square. NaFlex gets it in its own shape, as large
-    as the token budget allows.
+    A fixed-resolution tower gets every image squashed to its square. NaFlex gets it in its own shape, as
+    large as the token budget allows.
 
     The paper does not say: how training images were resized. `transformers`, the default, is what the hub's
-    processors do, and equals them to the last bit where the JPEG is decoded in full; `reference` is what big_vision's
-    demo does, and never uses scaled decoding; `timm` is bicubic, to whole patches (378 pixels for
-    so400m-patch14-384).
+    processors do, and equals them to the last bit where the JPEG is decoded in full; `reference` is what
+    big_vision's demo does, and never uses scaled decoding; `timm` is bicubic, to whole patches (378 pixels
+    for so400m-patch14-384).
 
     Safe to call from several threads.
     """
@@ -153,8 +153,8 @@ class ImagePreprocessor:
     def fingerprint(self) -> str:
         """Short hash of everything that decides which pixels a file becomes.
 
-        Two preprocessors with the same fingerprint give the same patches, so that it can key stored embeddings.
-        The tower's width and depth are left out, and so is a token budget given to a single call.
+        Two preprocessors with the same fingerprint give the same patches, so that it can key stored
+        embeddings. The tower's width and depth are left out, and so is a token budget given to one call.
         """
         vision = asdict(self.vision)
         keys = ("patch_size", "image_size", "max_num_patches")

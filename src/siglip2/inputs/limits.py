@@ -4,9 +4,10 @@ from PIL import Image
 
 from siglip2.errors import InvalidImage
 
-MAX_PIXELS = 64_000_000
-"""The most pixels to decode, by default: above the largest photos of most telephones, and under 1 GB of memory
-in every format read here. A JPEG counts with the pixels that scaled decoding leaves."""
+MAX_PIXELS = 8192 * 6144
+"""The most pixels to decode, by default: room for a telephone's 50 megapixels, and under 1 GB of memory in
+every format read here (WebP takes most, 16 bytes a pixel). A JPEG counts with the pixels that scaled decoding
+leaves."""
 
 MAX_JPEG_REDUCTION = 4
 """A JPEG may hold this many times `max_pixels` before scaled decoding."""
@@ -31,7 +32,8 @@ def check_pixels(picture: Image.Image, name: str, max_pixels: int) -> None:
 def check_jpeg(picture: Image.Image, data: bytes, name: str, max_pixels: int) -> None:
     """Check the size of a JPEG before scaled decoding, and the number of its scans.
 
-    A progressive JPEG keeps the coefficients of the whole picture in memory at any scale, so that it counts in full.
+    A progressive JPEG keeps the coefficients of the whole picture in memory at any scale, so that it counts
+    in full.
 
     Raises:
         InvalidImage: too many pixels or scans.

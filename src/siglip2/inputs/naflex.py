@@ -1,6 +1,7 @@
 """NaFlex: the size of an image under a token budget, and position tables for any grid.
 
-Source: paper section 2.4.2; big_vision pp/proj/image_text/ops_naflex.py and models/proj/image_text/naflex_vit.py.
+Source: paper section 2.4.2; big_vision pp/proj/image_text/ops_naflex.py and
+models/proj/image_text/naflex_vit.py.
 """
 
 import math
@@ -40,8 +41,8 @@ def naflex_size(
         width: of the image, in pixels.
         patch_size: side of a patch, in pixels.
         max_num_patches: the token budget.
-        arithmetic: `float32` as in big_vision, `float64` as in `transformers` and timm. Where a side lies on the edge
-            of a patch they differ, in about one size of thousands ((9, 45) with patch 14 and 1024 tokens).
+        arithmetic: `float32` as in big_vision, `float64` as in `transformers` and timm. They differ for very
+            few sizes, where a side lies on the edge of a patch: (9, 45) with patch 14 and 1024 tokens.
 
     Returns:
         (height, width) in pixels, multiples of `patch_size`.
@@ -58,7 +59,7 @@ def naflex_size(
     sides = (number(height), number(width))
     patch = number(patch_size)
 
-    def patches(ratio: float) -> tuple[int, int]:
+    def patches(ratio: float | np.floating) -> tuple[int, int]:
         tall, wide = (max(1, math.ceil(side * ratio / patch)) for side in sides)
         return tall, wide
 
@@ -94,11 +95,11 @@ def position_table(table: np.ndarray, grid: tuple[int, int], *, max_side: int = 
         (high * wide, D) float32, row-major.
 
     Raises:
-        InvalidInput: more than `max_side` patches on a side (the reference gathers out of its 64x64 canvas there
-            and fills in NaN), or a table that is not square.
+        InvalidInput: more than `max_side` patches on a side (the reference gathers out of its 64x64 canvas
+            there and fills in NaN), or a table that is not square.
     """
     high, wide = grid
-    if not (1 <= min(grid) and max(grid) <= max_side):
+    if min(grid) < 1 or max(grid) > max_side:
         raise InvalidInput(
             f"a grid of {high}x{wide} patches: each side must be from 1 to {max_side}; use fewer patches, "
             "crop the image, or raise max_side"

@@ -14,8 +14,8 @@ _PILLOW = r"(PIL|pi_heif|pillow_heif)(\.|$)"
 def quiet_pillow() -> Iterator[None]:
     """Ignore the warnings that Pillow's modules raise while the block runs.
 
-    `warnings.catch_warnings` swaps a list that all threads share: two threads that leave it in the wrong order
-    would leave a filter behind, or lose one of the caller's. Here the first thread in adds one filter
+    `warnings.catch_warnings` swaps a list that all threads share: two threads that leave it in the wrong
+    order would leave a filter behind, or lose one of the caller's. Here the first thread in adds one filter
     for Pillow's modules, and the last one out takes away that filter and no other.
     """
     global _depth

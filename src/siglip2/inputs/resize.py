@@ -61,8 +61,8 @@ def resize_float(picture: Image.Image, height: int, width: int) -> np.ndarray:
     """Anti-aliased bilinear in float32, of values in [-1, 1], without rounding.
 
     As big_vision prepares NaFlex images: `value_range(-1, 1)`, then `tf.image.resize(antialias=True)`
-    (pp/proj/image_text/ops_naflex.py). The weights sum to one, so that here the values are mapped after the resize,
-    when they are fewer.
+    (pp/proj/image_text/ops_naflex.py). The weights sum to one, so that here the values are mapped after the
+    resize, when they are fewer.
 
     Returns:
         (height, width, 3) float32.
@@ -77,8 +77,8 @@ def resize_float(picture: Image.Image, height: int, width: int) -> np.ndarray:
 def triangle_weights(size: int, wanted: int) -> np.ndarray:
     """Anti-aliased bilinear along one axis as a matrix.
 
-    Row i weighs the `size` inputs by a triangle around the centre of output i, as wide as one input where the axis
-    grows and as one output where it shrinks; each row sums to one.
+    Row i weighs the `size` inputs by a triangle around the centre of output i, as wide as one input where
+    the axis grows and as one output where it shrinks; each row sums to one.
 
     Returns:
         (wanted, size) float32.

@@ -23,15 +23,14 @@ MAX_FILE_BYTES = 256 * 1024**2
 def describe(source: object) -> str:
     """How an error names the source."""
     if isinstance(source, str | os.PathLike):
-        return os.fspath(source) if isinstance(os.fspath(source), str) else repr(os.fspath(source))
+        return os.fsdecode(source)
     if isinstance(source, bytes | bytearray | memoryview):
         return f"the image of {len(source)} bytes"
     if isinstance(source, np.ndarray):
         return f"the array {source.shape}"
     if isinstance(source, Image.Image):
-        return str(
-            getattr(source, "filename", "") or f"the {source.mode} picture of {source.width}x{source.height}"
-        )
+        width, height = source.size
+        return str(getattr(source, "filename", "") or f"the {source.mode} picture of {width}x{height}")
     name = getattr(source, "name", None)
     return name if isinstance(name, str) else f"the {type(source).__name__} object"
 
