@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image, PngImagePlugin, features
 
 from siglip2.errors import InvalidImage
 from siglip2.inputs import decode as decoding
-from siglip2.inputs import heic
+from siglip2.inputs import heic, limits
 from siglip2.inputs.decode import decode, load_image
 from siglip2.inputs.limits import MAX_JPEG_SCANS
 from siglip2.inputs.quiet import quiet_pillow
@@ -260,7 +260,7 @@ def test_cut_off_photos_name_the_file(tmp_path):
 
 def test_bombs_are_refused_before_they_are_decoded(monkeypatch):
     data = saved(Image.new("1", (300, 300)), "PNG")
-    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda self: pytest.fail("decoded"))
     with pytest.raises(InvalidImage, match="300x300 pixels, more than the limit of 80,000"):
         load_image(data, max_pixels=80_000)
     monkeypatch.undo()
@@ -270,13 +270,17 @@ def test_bombs_are_refused_before_they_are_decoded(monkeypatch):
         load_image(data)
 
 
-def test_the_limit_counts_what_scaled_decoding_leaves():
+def test_the_limit_counts_what_scaled_decoding_leaves(monkeypatch):
     photo = Image.new("RGB", (800, 800))
     baseline, progressive = saved(photo, "JPEG"), saved(photo, "JPEG", progressive=True)
     assert load_image(baseline, target=50, max_pixels=200_000).size == (100, 100)
     for data, options in ((baseline, {}), (progressive, {"target": 50}), (baseline, {"target": 400})):
         with pytest.raises(InvalidImage, match="limit"):
             load_image(data, max_pixels=200_000, **options)
+    monkeypatch.setattr(limits, "MAX_SCANNED_PIXELS", 0)
+    with pytest.raises(InvalidImage, match="scans over 800x800"):
+        load_image(progressive + b"\xff\xda" * 20, max_pixels=640_000)
+    monkeypatch.undo()
     with pytest.raises(InvalidImage, match="scans"):
         load_image(progressive + b"\xff\xda" * MAX_JPEG_SCANS)
 

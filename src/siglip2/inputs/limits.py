@@ -15,6 +15,9 @@ MAX_JPEG_REDUCTION = 4
 MAX_JPEG_SCANS = 100
 """Progressive encoders write about ten scans; each costs a pass over the whole picture."""
 
+MAX_SCANNED_PIXELS = 12 * MAX_PIXELS
+"""The most scans times pixels of a progressive JPEG."""
+
 
 def check_pixels(picture: Image.Image, name: str, max_pixels: int) -> None:
     """Check the size that is to be decoded.
@@ -42,7 +45,9 @@ def check_jpeg(picture: Image.Image, data: bytes, name: str, max_pixels: int) ->
     check_pixels(picture, name, max_pixels * (1 if progressive else MAX_JPEG_REDUCTION))
     # Only a marker can be FF DA: inside the compressed data FF is followed by 00 or a restart marker.
     scans = data.count(b"\xff\xda")
-    if scans > MAX_JPEG_SCANS:
+    scanned = scans * picture.width * picture.height if progressive else 0
+    if scans > MAX_JPEG_SCANS or scanned > max(MAX_SCANNED_PIXELS, 12 * max_pixels):
         raise InvalidImage(
-            f"{name} has {scans} JPEG scans; photos have about ten, so this is a decoding bomb"
+            f"{name} has {scans} JPEG scans over {picture.width}x{picture.height} pixels where photos have "
+            "about ten: a decoding bomb"
         )
