@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from tiny_model import random_photo, tiny_encoder
 
 from siglip2.calibration import fit_calibration
 from siglip2.classify import NONE_OF_THESE, ZeroShotClassifier, ensemble_prompts
 from siglip2.encoder import Encoder
 from siglip2.errors import InvalidImage, InvalidInput
 from siglip2.prompts import PLAIN, canonicalize, label_prompts, resolve_templates
+from tiny_model import random_photo, tiny_encoder
 
 LABELS = ["cat", "dog", "moon"]
 PHOTOS = [random_photo(seed) for seed in range(6)]

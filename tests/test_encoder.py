@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_model import random_photo, tiny_checkpoint, tiny_encoder, write_tiny_model
 
 import siglip2
 from siglip2.encoder import Encoder, sigmoid
@@ -20,6 +19,7 @@ from siglip2.errors import InvalidImage, InvalidInput, ModelNotFound
 from siglip2.heatmap import draw_heatmap, project_patches, similarity_map
 from siglip2.inputs.batch import ImageBatch
 from siglip2.runtime.base import ImageFeatures
+from tiny_model import random_photo, tiny_checkpoint, tiny_encoder, write_tiny_model
 
 
 @pytest.fixture(scope="module")
