@@ -274,9 +274,9 @@ def test_the_limit_counts_what_scaled_decoding_leaves(monkeypatch):
     photo = Image.new("RGB", (800, 800))
     baseline, progressive = saved(photo, "JPEG"), saved(photo, "JPEG", progressive=True)
     assert load_image(baseline, target=50, max_pixels=200_000).size == (100, 100)
-    for data, options in ((baseline, {}), (progressive, {"target": 50}), (baseline, {"target": 400})):
+    for data, target in ((baseline, None), (progressive, 50), (baseline, 400)):
         with pytest.raises(InvalidImage, match="limit"):
-            load_image(data, max_pixels=200_000, **options)
+            load_image(data, max_pixels=200_000, target=target)
     monkeypatch.setattr(limits, "MAX_SCANNED_PIXELS", 0)
     with pytest.raises(InvalidImage, match="scans over 800x800"):
         load_image(progressive + b"\xff\xda" * 20, max_pixels=640_000)
