@@ -1,6 +1,6 @@
 """SigLIP 2: images and text in one space.
 
-`load` opens a model as an `Encoder`; a `ZeroShotClassifier` names what is in images with labels of your choosing:
+`load` opens a model as an `Encoder`; a `ZeroShotClassifier` names what is in images with labels of your own:
 `ZeroShotClassifier(load("nano"), ["a cat", "a dog"]).classify(["photo.jpg"])`.
 """
 

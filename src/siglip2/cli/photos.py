@@ -11,8 +11,8 @@ from siglip2.errors import InvalidInput
 if TYPE_CHECKING:
     from siglip2.pipeline import BrokenImage
 
-_RASTER = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "dib", "tif", "tiff", "avif", "heic", "heif")
-SUFFIXES = frozenset(f".{ending}" for ending in _RASTER)
+_ENDINGS = "jpg jpeg jpe jfif png webp gif bmp dib tif tiff avif heic heif"
+SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split(" "))
 """What is taken from a folder; a file that is named itself may be called anything."""
 
 
