@@ -1,0 +1,125 @@
+"""Inference on a processor: `transformers`, ONNX Runtime, torch in bfloat16 and siglip2 on the same weights.
+
+    python benchmarks/inference.py            # some fifteen minutes on two cores; writes docs/benchmarks.md
+    python benchmarks/inference.py --quick    # fewer repeats, writes nothing unless --write
+
+The weights are random, in the full size of B/16-256, so nothing is downloaded. Every contender runs in
+processes of its own (`inference_workers.py`): one for the speed of the image tower, fresh ones for the time and
+the memory from nothing to a first answer, one for photographs of 12 megapixels from disk.
+Needs the extras `dev` and `int8`, and `onnxruntime`, `onnx` and `onnxscript`.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import inference_files as files
+import inference_report as report
+
+from siglip2.runtime.openvino_int8 import FOLDER, quantize
+from siglip2.weights.hf import read_hf
+
+HERE = Path(__file__).resolve().parent
+CONTENDERS = ("transformers", "onnxruntime", "torch-bf16", "siglip2", "siglip2-int8")
+DISTRIBUTIONS = ("siglip2", "openvino", "nncf", "torch", "transformers", "onnxruntime", "pillow", "numpy")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="fewer repeats; write only with --write")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md after --quick too")
+    parser.add_argument("--folder", type=Path, help="keep weights and exports here for another run")
+    parser.add_argument("--tokenizer", type=Path, default=files.default_tokenizer())
+    parser.add_argument("--only", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)
+    parser.add_argument("--note", default="", help="a sentence about this run, kept in the report")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        results = measure(arguments, arguments.folder or Path(temporary))
+    print(report.markdown(results))
+    if arguments.write or not arguments.quick:
+        report.write(results, HERE.parent)
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> dict:
+    """Everything, as one JSON object."""
+    files.make_weights(folder, arguments.tokenizer)
+    photos = files.make_photos(folder / "photos", 4 if arguments.quick else 12)
+    results: dict = {
+        "date": datetime.date.today().isoformat(),
+        "note": arguments.note,
+        "load_before": round(os.getloadavg()[0], 2),
+        "machine": machine(),
+        "versions": versions(),
+        "contenders": {},
+    }
+    for name in arguments.only:
+        try:
+            prepare(name, folder)
+            results["contenders"][name] = one_contender(name, folder, photos, arguments.quick)
+        except subprocess.CalledProcessError as error:
+            results["contenders"][name] = {"error": error.stderr.strip().splitlines()[-1]}
+        print(name, json.dumps(results["contenders"][name]), file=sys.stderr, flush=True)
+    results["matmul"] = work("matmul", "speed", folder, quick=arguments.quick)
+    return results
+
+
+def prepare(name: str, folder: Path) -> None:
+    """What a contender makes once, not counted."""
+    if name == "onnxruntime" and not (folder / "text.onnx").exists():
+        work(name, "export", folder)
+    if name == "siglip2-int8" and not (folder / FOLDER / "report.json").exists():
+        quantize(read_hf(folder))
+
+
+def one_contender(name: str, folder: Path, photos: Path, quick: bool) -> dict:
+    cold = [work(name, "cold", folder, photos=photos, quick=quick) for _ in range(2 if quick else 5)]
+    return {
+        # The first start reads the files from the disk; the fastest has them in the page cache.
+        "cold_s": min(each["seconds"] for each in cold),
+        "anonymous_mb": min(each["anonymous_mb"] for each in cold),
+        "unique_mb": min(each["unique_mb"] for each in cold),
+        "images_per_s": work(name, "speed", folder, quick=quick),
+        "disk": work(name, "disk", folder, photos=photos, quick=quick),
+    }
+
+
+def work(name: str, task: str, folder: Path, *, photos: Path | None = None, quick: bool = False) -> dict:
+    """Run one task of one contender in a fresh process."""
+    command = [sys.executable, str(HERE / "inference_workers.py"), name, task, str(folder)]
+    command += [str(photos or folder / "photos"), str(int(quick))]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def machine() -> dict:
+    import openvino as ov
+
+    core = ov.Core()
+    return {
+        "processor": core.get_property("CPU", "FULL_DEVICE_NAME"),
+        "cores": os.cpu_count(),
+        "arithmetic": core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
+        "python": platform.python_version(),
+    }
+
+
+def versions() -> dict:
+    found = {}
+    for name in DISTRIBUTIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+if __name__ == "__main__":
+    main()
