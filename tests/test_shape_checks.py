@@ -14,5 +14,6 @@ def test_a_wrong_shape_is_an_error():
 
 
 def test_a_wrong_type_is_an_error():
+    images = torch.zeros(2, 8)
     with pytest.raises(jaxtyping.TypeCheckError):
-        sigmoid_loss(torch.zeros(2, 8).numpy(), torch.zeros(2, 8), torch.zeros(1), torch.zeros(1))
+        sigmoid_loss(images.numpy(), images, torch.zeros(1), torch.zeros(1))  # pyright: ignore[reportArgumentType]
