@@ -4,8 +4,8 @@
     python benchmarks/inference.py --quick    # fewer repeats, writes nothing unless --write
 
 The weights are random, in the full size of B/16-256, so nothing is downloaded. Every contender runs in
-processes of its own (`inference_workers.py`): one for the speed of the image tower, fresh ones for the time and
-the memory from nothing to a first answer, one for photographs of 12 megapixels from disk.
+processes of its own (`inference_workers.py`): one for the speed of the image tower, fresh ones for the time
+and the memory from nothing to a first answer, one for photographs of 12 megapixels from disk.
 Needs the extras `dev` and `int8`, and `onnxruntime`, `onnx` and `onnxscript`.
 """
 

@@ -38,7 +38,7 @@ def markdown(results: dict) -> str:
         "",
         "B/16-256 in full size, random weights; `python benchmarks/inference.py` makes this section.",
         "First answer: a fresh process from its start to one photo scored against two texts. Anonymous:",
-        "memory that no file backs; unique: that plus the mapped pages that no other process shares. 12-megapixel",
+        "memory that no file backs; unique: that plus the mapped pages no other process shares. 12-megapixel",
         "photos: from JPEG files to embeddings; prepared: the same without the tower.",
         "",
         _row(heads),
