@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"siglip2: {error}", file=sys.stderr)
         code = USAGE_ERROR
     except KeyboardInterrupt:
+        print("siglip2: stopped; what was finished is there", file=sys.stderr)
         code = INTERRUPTED
     except BrokenPipeError:
         # The reader, such as `head`, has seen enough; nothing may be flushed into its pipe at exit.

@@ -152,4 +152,6 @@ def _plain(value: Value) -> str:
 
 def _percent(value: Value) -> str:
     percent = 100 * float(value)
-    return f"{percent:.1f} %" if percent >= 0.1 or percent == 0 else f"{percent:.0e} %"
+    if percent >= 0.1 or percent == 0:
+        return f"{percent:.1f} %"
+    return f"{percent:.3f} %" if percent >= 0.001 else f"{percent:.0e} %"
