@@ -1,17 +1,20 @@
 """The torch towers against `transformers`, in every shape family, and the traps of the architecture."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from transformers import Siglip2Config, Siglip2Model, SiglipConfig, SiglipModel
+from transformers import AutoModel
 
 from siglip2.config import ModelConfig, TextConfig, VisionConfig
 from siglip2.errors import InvalidInput
+from siglip2.inputs.naflex import position_table
 from siglip2.network.init import build_initialised
 from siglip2.network.model import SigLIP2
 from siglip2.network.positions import resize_positions
-from siglip2.weights.hf import PATCH_WEIGHT, convolution_patch_weight, hf_config
-from siglip2.weights.tensor import StoredTensor
+from siglip2.weights.checkpoint import Checkpoint
+from siglip2.weights.hf import write_hf
 
 TEXT = TextConfig(width=48, depth=2, mlp_dim=96, num_heads=4, vocab_size=300, context_length=16)
 
@@ -40,17 +43,9 @@ def perturbed(config: VisionConfig, seed: int = 0) -> SigLIP2:
     return model.eval()
 
 
-def as_transformers(model: SigLIP2):
-    naflex = model.config.vision.naflex
-    configuration, architecture = (Siglip2Config, Siglip2Model) if naflex else (SiglipConfig, SiglipModel)
-    theirs = architecture(configuration(**hf_config(model.config, "float32"))).eval().requires_grad_(False)
-    state = dict(model.state_dict())
-    if not naflex:
-        weight = StoredTensor.of(state[PATCH_WEIGHT].numpy())
-        convolution = convolution_patch_weight(weight, model.config.vision).bits
-        state[PATCH_WEIGHT] = torch.from_numpy(np.ascontiguousarray(convolution))
-    theirs.load_state_dict(state, strict=False)
-    return theirs
+def as_transformers(model: SigLIP2, folder: Path):
+    write_hf(Checkpoint.from_tensors(model.config, model.state_dict()), folder)
+    return AutoModel.from_pretrained(folder).eval().requires_grad_(False)
 
 
 def to_patches(pixels: torch.Tensor, patch: int) -> torch.Tensor:
@@ -63,9 +58,9 @@ def assert_close(ours: torch.Tensor, theirs: torch.Tensor):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_fixed_resolution_equals_transformers(family):
+def test_fixed_resolution_equals_transformers(family, tmp_path):
     model = perturbed(FAMILIES[family])
-    theirs = as_transformers(model)
+    theirs = as_transformers(model, tmp_path)
     config = model.config.vision
     assert config.image_size is not None
     pixels = torch.randn(3, 3, config.image_size, config.image_size).clamp(-1, 1)
@@ -94,9 +89,9 @@ def naflex_batch(grids: torch.Tensor, seed: int = 3):
     return patches, torch.arange(num_patches) < grids.prod(1)[:, None]
 
 
-def test_naflex_equals_transformers_with_mixed_grids():
+def test_naflex_equals_transformers_with_mixed_grids(tmp_path):
     model = perturbed(NAFLEX)
-    theirs = as_transformers(model)
+    theirs = as_transformers(model, tmp_path)
     patches, mask = naflex_batch(GRIDS)
     ours = model.vision_model(patches, grids=GRIDS, mask=mask)
     expected = theirs.vision_model(
@@ -134,6 +129,12 @@ def test_more_than_64_patches_a_side_is_an_error_and_not_nan():
     with pytest.raises(InvalidInput, match="65x1"):
         resize_positions(table, (65, 1))
     assert resize_positions(table, (80, 1), max_side=80).isfinite().all()
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (5, 1), (1, 5), (20, 1), (64, 1), (1, 64), (3, 40), (16, 16), (9, 7)])
+def test_positions_equal_those_of_the_runtime_without_torch(grid):
+    table = torch.randn(16, 16, 8, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(resize_positions(table, grid), position_table(table.numpy(), grid), atol=1e-5)
 
 
 def test_intermediates_are_named():

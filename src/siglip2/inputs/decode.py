@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from math import ceil
 from typing import TypeAlias
 
 import numpy as np
@@ -21,9 +22,11 @@ from siglip2.inputs.sources import ImageSource, describe, read_source
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """What is opened besides HEIC. Pillow's other decoders are rarely used and old, so that they are left out."""
 
-JPEG_OVERSIZE = 2
+JPEG_OVERSIZE = 2.9
 """Scaled decoding leaves a JPEG at least this many times the target on both sides, so that most of the
-anti-aliased reduction is still done by the preset's own filter."""
+anti-aliased reduction is still done by the preset's own filter. Measured with `nano` on 35 photographs: at 2.5
+the farthest embedding has a cosine of 0.99895 to full decoding, at 2.9 of 0.9995; a 4000 x 3000 photo for 256
+pixels still comes at a quarter."""
 
 TargetSize: TypeAlias = int | tuple[int, int] | Callable[[int, int], tuple[int, int]]
 """Side of a square, (height, width), or a function of the photo's (height, width) that gives them."""
@@ -153,7 +156,7 @@ def _reduce(picture: Image.Image, target: TargetSize) -> tuple[float, float, flo
     target_height, target_width = (target, target) if isinstance(target, int) else target
     if sideways:
         target_height, target_width = target_width, target_height
-    drafted = picture.draft(None, (target_width * JPEG_OVERSIZE, target_height * JPEG_OVERSIZE))
+    drafted = picture.draft(None, (ceil(target_width * JPEG_OVERSIZE), ceil(target_height * JPEG_OVERSIZE)))
     return drafted[1] if drafted is not None and picture.size != size else None
 
 

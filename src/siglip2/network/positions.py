@@ -30,8 +30,12 @@ def resize_positions(
         )
     if grid == tuple(table.shape[:2]):
         return table.flatten(0, 1)
-    channels_first = table.permute(2, 0, 1)[None].float()
-    resized = F.interpolate(channels_first, size=grid, mode="bilinear", antialias=True, align_corners=False)
+    height, width = grid
+    resized = table.permute(2, 0, 1)[None].float()
+    # One axis after the other: resizing both at once, torch (2.13, and `transformers` with it) gets a grid of
+    # one column wrong unless its height stays the same.
+    for size in ((height, table.shape[1]), (height, width)):
+        resized = F.interpolate(resized, size=size, mode="bilinear", antialias=True, align_corners=False)
     return resized[0].flatten(1).T
 
 
