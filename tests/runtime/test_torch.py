@@ -46,3 +46,14 @@ def test_what_cannot_run_is_refused(golden_dir):
     checkpoint = read_big_vision(golden_dir / f"{GOLDEN[0]}.npz")
     with pytest.raises(InvalidInput, match="openvino for int8"):
         TorchRuntime(checkpoint, precision="int8", device="cpu")
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_bfloat16_stays_close(golden_dir, name):
+    checkpoint = read_big_vision(golden_dir / f"{name}.npz")
+    io = np.load(golden_dir / f"{name}_io.npz")
+    runtime = TorchRuntime(checkpoint, precision="bfloat16", device="cpu")
+    images = unit(runtime.encode_images(read_images(io, checkpoint.config.vision.patch_size)).pooled)
+    texts = unit(runtime.encode_texts(io["text"]))
+    assert (images * io["image_embeddings"]).sum(axis=1).min() > 0.9995
+    assert (texts * io["text_embeddings"]).sum(axis=1).min() > 0.9995
