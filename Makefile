@@ -16,6 +16,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 demo: $(VENV)/.demo-installed  ## Classify real photographs with the bundled model; writes demo/demo.png.
 	$(BIN)/siglip2 demo
 
+# A core for each worker: torch would otherwise start as many threads as there are cores in every one.
+test: export OMP_NUM_THREADS ?= 1
 test: $(VENV)/.dev-installed  ## Install everything and run the default test suite.
 	$(BIN)/python -m pytest -n $(WORKERS)
 
