@@ -1,4 +1,4 @@
-"""The OpenVINO towers against numbers of the reference implementation."""
+"""Both runtimes against numbers of the reference implementation."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from openvino_models import assert_close
 from siglip2.inputs.batch import ImageBatch
 from siglip2.inputs.patches import patchify
 from siglip2.runtime.openvino import OpenVinoRuntime
+from siglip2.runtime.torch import TorchRuntime
 from siglip2.weights.big_vision import read_big_vision
 
 
@@ -25,11 +26,16 @@ def unit(features: np.ndarray) -> np.ndarray:
     return features / (np.linalg.norm(features, axis=-1, keepdims=True) + 1e-8)
 
 
-@pytest.mark.parametrize("name", ["fixed_p16_r64_scan", "fixed_p14_r70_widetower", "naflex_p16_n64"])
-def test_the_reference_implementation(golden_dir: Path, name: str) -> None:
+GOLDEN = ["fixed_p16_r64_scan", "fixed_p14_r70_widetower", "naflex_p16_n64"]
+RUNTIMES = {"openvino": OpenVinoRuntime, "torch": TorchRuntime}
+
+
+@pytest.mark.parametrize("runtime_name", RUNTIMES)
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_reference_implementation(golden_dir: Path, name: str, runtime_name: str) -> None:
     checkpoint = read_big_vision(golden_dir / f"{name}.npz")
     io = np.load(golden_dir / f"{name}_io.npz")
-    runtime = OpenVinoRuntime(checkpoint, precision="float32")
+    runtime = RUNTIMES[runtime_name](checkpoint, precision="float32")
     batch = read_images(io, checkpoint.config.vision.patch_size)
 
     features = runtime.encode_images(batch, return_patches=True)
