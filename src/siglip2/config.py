@@ -188,9 +188,7 @@ def published_config(size: str, patch_size: int, image_size: int | None) -> Mode
     grid = 16 if image_size is None else image_size // patch_size
     # The giant image tower is paired with the So400m text tower, whose head projects 1152 -> 1536.
     text = _SIZES["so400m" if size == "giant-opt" else size]
-    vision = VisionConfig(
-        **_SIZES[size], patch_size=patch_size, image_size=image_size, position_grid=grid
-    )
+    vision = VisionConfig(**_SIZES[size], patch_size=patch_size, image_size=image_size, position_grid=grid)
     return ModelConfig(vision=vision, text=TextConfig(**text))
 
 

@@ -131,7 +131,9 @@ def test_more_than_64_patches_a_side_is_an_error_and_not_nan():
     assert resize_positions(table, (80, 1), max_side=80).isfinite().all()
 
 
-@pytest.mark.parametrize("grid", [(1, 1), (5, 1), (1, 5), (20, 1), (64, 1), (1, 64), (3, 40), (16, 16), (9, 7)])
+@pytest.mark.parametrize(
+    "grid", [(1, 1), (5, 1), (1, 5), (20, 1), (64, 1), (1, 64), (3, 40), (16, 16), (9, 7)]
+)
 def test_positions_equal_those_of_the_runtime_without_torch(grid):
     table = torch.randn(16, 16, 8, generator=torch.Generator().manual_seed(0))
     np.testing.assert_allclose(resize_positions(table, grid), position_table(table.numpy(), grid), atol=1e-5)

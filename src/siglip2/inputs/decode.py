@@ -25,8 +25,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 JPEG_OVERSIZE = 2.9
 """Scaled decoding leaves a JPEG at least this many times the target on both sides, so that most of the
 anti-aliased reduction is still done by the preset's own filter. Measured with `nano` on 35 photographs: at 2.5
-the farthest embedding has a cosine of 0.99895 to full decoding, at 2.9 of 0.9995; a 4000 x 3000 photo for 256
-pixels still comes at a quarter."""
+the farthest embedding has a cosine of 0.99895 to full decoding, at 2.9 of 0.9995; a 4000 x 3000 photo for
+256 pixels still comes at a quarter."""
 
 TargetSize: TypeAlias = int | tuple[int, int] | Callable[[int, int], tuple[int, int]]
 """Side of a square, (height, width), or a function of the photo's (height, width) that gives them."""

@@ -1,7 +1,7 @@
 """Position tables for grids other than the learned one, differentiable.
 
-big_vision resizes the learned (16, 16, D) table with `jax.image.scale_and_translate` (bilinear, anti-aliased);
-torch's anti-aliased bilinear interpolation is the same operation.
+big_vision resizes the learned (16, 16, D) table with `jax.image.scale_and_translate`, bilinear and
+anti-aliased; torch's anti-aliased bilinear interpolation is the same operation.
 """
 
 import torch

@@ -1,8 +1,8 @@
 """The text tower: token ids in, one vector per text out.
 
 Padding is attended to and the last position is pooled, so a text must be padded to exactly the context
-length: that is part of the released model. The paper (section 2.1) speaks of a pooling head on both towers; the
-released text towers have none.
+length: that is part of the released model. The paper (section 2.1) speaks of a pooling head on both towers;
+the released text towers have none.
 Differs from the paper: last position and a linear head, as the released weights and big_vision
 (`models/proj/image_text/text_transformer.py`) have it.
 """

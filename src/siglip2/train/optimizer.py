@@ -18,8 +18,7 @@ def kernel_names(model: nn.Module) -> set[str]:
     return {
         name
         for name, parameter in model.named_parameters()
-        if (parameter.ndim == 2
-        and not name.endswith(("embedding.weight", "probe")))
+        if (parameter.ndim == 2 and not name.endswith(("embedding.weight", "probe")))
         or name.endswith("patch_embedding.weight")
     }
 
