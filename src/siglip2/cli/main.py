@@ -42,6 +42,8 @@ COMMANDS = (
     Command("convert", "turn weights from one format into another"),
     Command("train", "train a model from a recipe"),
     Command("demo", "classify sample photographs with the bundled model"),
+    Command("serve", "serve a model over HTTP, to the clients that people have"),
+    Command("accounts", "manage the accounts, keys and credit of a service"),
 )
 
 

@@ -1,0 +1,119 @@
+"""`siglip2 serve`: the HTTP service, with accounts, and a key on the first start."""
+
+import sys
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+from siglip2.errors import InvalidInput
+
+OPERATOR = "operator@localhost"
+OPERATOR_CREDIT = 1_000_000_000
+
+
+def serve(
+    *,
+    model: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    open: bool = False,
+    database: str | None = None,
+    requests_per_minute: int = 600,
+    rate_limit_storage: str = "memory://",
+    fetch_urls: bool = True,
+    fetch_hosts: tuple[str, ...] = (),
+    fetch_networks: tuple[str, ...] = (),
+) -> None:
+    """Serve a model over HTTP to existing clients; see docs/api.md and docs/operate.md.
+
+    Args:
+        model: as for the other commands; by default `nano`, which is bundled.
+        host: address to listen at.
+        port: to listen at.
+        open: no accounts and no keys; only for a loopback address.
+        database: SQLAlchemy URL of the accounts; by default a SQLite file in the user's data folder.
+        requests_per_minute: of a key that sets no limit of its own.
+        rate_limit_storage: memory://, or the URL of a Redis.
+        fetch_urls: False refuses image URLs in requests.
+        fetch_hosts: if given, only these hosts and what is below them.
+        fetch_networks: private networks (CIDR) from which images may be fetched all the same.
+    """
+    try:
+        import uvicorn
+
+        from siglip2.serve.app import create_app
+        from siglip2.serve.settings import FetchSettings, ServeSettings
+    except ModuleNotFoundError as error:
+        raise InvalidInput(f"serving needs {error.name}: pip install 'siglip2[serve]'") from error
+    if open and not _is_loopback(host):
+        raise InvalidInput(f"--open lets anybody in and is for loopback addresses only, not for {host}")
+    url = database or f"sqlite:///{default_database()}"
+    try:
+        networks = tuple(ip_network(network) for network in fetch_networks)
+    except ValueError as error:
+        raise InvalidInput(f"--fetch-networks takes networks such as 192.168.1.0/24: {error}") from error
+    settings = ServeSettings(
+        open=open,
+        database=url,
+        model=model or "nano",
+        requests_per_minute=requests_per_minute,
+        rate_limit_storage=rate_limit_storage,
+        fetch=FetchSettings(enabled=fetch_urls, allowed_hosts=fetch_hosts, allowed_networks=networks),
+    )
+    key = None if open else first_key(url)
+    app = create_app(settings)
+    print(welcome(host, port, open=open, key=key), flush=True)
+    sys.stdout.flush()
+    uvicorn.run(
+        app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=30, server_header=False
+    )
+
+
+def first_key(url: str) -> str | None:
+    """A key for the operator, on the first start with this database; None on later ones."""
+    from siglip2.serve.accounts.database import Database
+    from siglip2.serve.accounts.store import count_accounts, create_account, create_key
+
+    database = Database(url)
+    try:
+        database.migrate()
+        if count_accounts(database):
+            return None
+        create_account(database, OPERATOR, credit=OPERATOR_CREDIT, role="admin")
+        return create_key(database, OPERATOR, "first key")
+    finally:
+        database.close()
+
+
+def default_database() -> Path:
+    """The SQLite file in the user's data folder, which is made if need be."""
+    import os
+
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    folder = Path(base) / "siglip2"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder / "accounts.sqlite"
+
+
+def welcome(host: str, port: int, *, open: bool, key: str | None) -> str:
+    """What is printed at the start: the key, once, and a line to try."""
+    base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    sent = "" if open else f" -H 'Authorization: Bearer {key or '$SIGLIP2_KEY'}'"
+    lines = [f"SigLIP 2 at {base}, documentation at {base}/docs"]
+    if key is not None:
+        lines.append(f"your key, shown this once: {key}")
+    elif not open:
+        lines.append("keys: siglip2 accounts create-key operator@localhost")
+    lines.append(
+        f"try: curl {base}/v1/classify{sent} -H 'Content-Type: application/json' "
+        """-d "{\\"labels\\": [\\"cat\\", \\"dog\\"], \\"input\\": \\"$(base64 -w0 photo.jpg)\\"}\""""
+    )
+    return "\n".join(lines)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,169 @@
+"""A request is charged once or not at all: credit is held before the work, and paid with the answer."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from siglip2.serve.accounts.database import Database
+from siglip2.serve.accounts.ledger import move
+from siglip2.serve.accounts.tables import Answer, Hold, Usage
+
+HOLD_TIME = timedelta(minutes=15)
+"""A hold that old belongs to a process that died; it is released."""
+
+ANSWER_TIME = timedelta(hours=24)
+"""How long an answer can be had again by its idempotency key."""
+
+
+class StillRunning(Exception):
+    """A request with this idempotency key has not been answered yet."""
+
+
+class OtherRequest(Exception):
+    """This idempotency key belongs to another request."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bill:
+    """Who pays for a request, and what it may cost.
+
+    Attributes:
+        account_id: who pays.
+        key_id: with which key.
+        model: that answers.
+        images: to be embedded.
+        texts: to be embedded.
+        cost: micro-units.
+        idempotency_key: the caller's name for the request, if any.
+        request_hash: of route and body.
+    """
+
+    account_id: int
+    key_id: int
+    model: str
+    images: int
+    texts: int
+    cost: int
+    idempotency_key: str | None
+    request_hash: str
+
+
+@dataclass(frozen=True)
+class StoredAnswer:
+    """An answer given before."""
+
+    body: bytes
+    media_type: str
+
+
+def reserve(database: Database, bill: Bill) -> int | StoredAnswer:
+    """Hold the cost; the hold's number, or the answer that was given and paid before.
+
+    Raises:
+        NotEnoughCredit: see `ledger.move`.
+        StillRunning: the same request is being worked on.
+        OtherRequest: the idempotency key was used for something else.
+    """
+    now = datetime.now(UTC)
+    with database.transaction() as session:
+        release_expired(session, now)
+        if bill.idempotency_key is not None:
+            known = _known(session, bill, now)
+            if known is not None:
+                return known
+        hold = Hold(account_id=bill.account_id, amount=bill.cost, expires_at=now + HOLD_TIME)
+        session.add(hold)
+        session.flush()
+        move(session, bill.account_id, bill.cost, source="credit", to="held", reason=f"hold {hold.id}")
+        if bill.idempotency_key is not None:
+            session.add(
+                Answer(
+                    account_id=bill.account_id,
+                    idempotency_key=bill.idempotency_key,
+                    request_hash=bill.request_hash,
+                    hold_id=hold.id,
+                    expires_at=now + ANSWER_TIME,
+                )
+            )
+        return hold.id
+
+
+def settle(database: Database, bill: Bill, hold_id: int, body: bytes, media_type: str) -> None:
+    """Pay, note the usage, and keep the answer, all at once."""
+    with database.transaction() as session:
+        hold = _take(session, hold_id)
+        if hold is None:
+            # The hold ran out while the work went on; it is charged anew, since the answer goes out.
+            move(session, bill.account_id, bill.cost, source="credit", to="held", reason=f"hold {hold_id}")
+        move(session, bill.account_id, bill.cost, source="held", to="revenue", reason=f"hold {hold_id}")
+        session.add(
+            Usage(
+                account_id=bill.account_id,
+                key_id=bill.key_id,
+                day=datetime.now(UTC).date().isoformat(),
+                model=bill.model,
+                images=bill.images,
+                texts=bill.texts,
+                cost=bill.cost,
+            )
+        )
+        answer = session.scalars(select(Answer).where(Answer.hold_id == hold_id)).first()
+        if answer is not None:
+            answer.body, answer.media_type = body, media_type
+
+
+def release(database: Database, hold_id: int) -> None:
+    """Give the credit back: the request failed, or its caller left."""
+    with database.transaction() as session:
+        _release(session, hold_id)
+
+
+def release_expired(session: Session, now: datetime) -> None:
+    """Give back what processes that died have left behind."""
+    for hold_id in session.scalars(select(Hold.id).where(Hold.expires_at < now).limit(100)).all():
+        _release(session, hold_id)
+
+
+def release_all(database: Database) -> None:
+    """Give back every hold: for the start of the only process of a database."""
+    with database.transaction() as session:
+        for hold_id in session.scalars(select(Hold.id)).all():
+            _release(session, hold_id)
+
+
+def _known(session: Session, bill: Bill, now: datetime) -> StoredAnswer | None:
+    answer = session.scalars(
+        select(Answer).where(
+            Answer.account_id == bill.account_id, Answer.idempotency_key == bill.idempotency_key
+        )
+    ).first()
+    if answer is None:
+        return None
+    if answer.expires_at < now and answer.body is not None:
+        session.delete(answer)
+        session.flush()
+        return None
+    if answer.request_hash != bill.request_hash:
+        raise OtherRequest
+    if answer.body is None:
+        raise StillRunning
+    return StoredAnswer(answer.body, answer.media_type or "application/json")
+
+
+def _take(session: Session, hold_id: int) -> Hold | None:
+    """Delete a hold; who deletes it, and nobody else, moves its credit."""
+    hold = session.get(Hold, hold_id)
+    if hold is None:
+        return None
+    gone = session.execute(delete(Hold).where(Hold.id == hold_id).returning(Hold.id)).first()
+    return hold if gone is not None else None
+
+
+def _release(session: Session, hold_id: int) -> None:
+    hold = _take(session, hold_id)
+    if hold is None:
+        return
+    move(session, hold.account_id, hold.amount, source="held", to="credit", reason=f"release {hold_id}")
+    session.execute(delete(Answer).where(Answer.hold_id == hold_id, Answer.body.is_(None)))

@@ -1,0 +1,64 @@
+"""Opening the database of accounts, and bringing it to the current shape."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.orm import Session
+
+from siglip2.errors import InvalidInput
+
+BUSY_SECONDS = 30
+
+
+class Database:
+    """SQLite or PostgreSQL behind one door."""
+
+    def __init__(self, url: str):
+        self.url = url
+        self.engine = _open(url)
+
+    def migrate(self) -> None:
+        """Bring an empty or older database to the current shape."""
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self.engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session that is committed at the end, or rolled back whole."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self.engine.dispose()
+
+
+def _open(url: str) -> Engine:
+    if make_url(url).get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True)
+    if make_url(url).database in (None, "", ":memory:"):
+        raise InvalidInput(f"{url} is a database in memory, which threads cannot share: name a file")
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: object, _: object) -> None:
+        # The driver's own way of beginning transactions is switched off; see on_begin.
+        connection.isolation_level = None  # pyright: ignore[reportAttributeAccessIssue]
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")  # pyright: ignore[reportAttributeAccessIssue]
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        # Takes the one writer's place at once: a transaction that began by reading could lose it halfway.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine

@@ -1,0 +1,58 @@
+"""API keys: made, shown once, stored as a hash.
+
+A key has 256 random bits, so that one pass of SHA-256 is enough and a slow hash would only cost time; Argon2
+is for passwords, which people choose.
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+PREFIX = "sg2_"
+SCOPES = ("classify", "embed", "score")
+
+MIN_PASSWORD = 10
+
+_hasher = PasswordHasher()
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key in the only moment in which it is known.
+
+    Attributes:
+        secret: what the caller sends.
+        shown: how lists name it.
+        key_hash: what is stored.
+    """
+
+    secret: str
+    shown: str
+    key_hash: str
+
+
+def make_key() -> NewKey:
+    """A fresh random key."""
+    secret = PREFIX + secrets.token_urlsafe(32)
+    return NewKey(secret, f"{secret[:8]}...{secret[-4:]}", hash_key(secret))
+
+
+def hash_key(secret: str) -> str:
+    """What is stored of a key, and looked up."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def hash_password(password: str) -> str:
+    """Argon2id with the library's parameters."""
+    return _hasher.hash(password)
+
+
+def password_matches(password_hash: str, password: str) -> bool:
+    """Whether this password was hashed."""
+    try:
+        return _hasher.verify(password_hash, password)
+    except (VerificationError, InvalidHashError):
+        return False

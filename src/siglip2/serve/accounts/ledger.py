@@ -1,0 +1,71 @@
+"""Credit moves between books, always by two entries that cancel out.
+
+Every function works inside the caller's transaction.
+"""
+
+import secrets
+from datetime import UTC, datetime
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from siglip2.errors import InvalidInput
+from siglip2.serve.accounts.tables import Account, Entry
+
+
+class NotEnoughCredit(Exception):
+    """The account's balance does not cover the amount."""
+
+
+def move(session: Session, account_id: int, amount: int, *, source: str, to: str, reason: str) -> None:
+    """Move credit of an account from one book to another.
+
+    Raises:
+        NotEnoughCredit: out of the book `credit`, more than there is. Nothing has happened then.
+    """
+    if amount < 0:
+        raise InvalidInput(f"{amount} micro-units cannot be moved: the amount must not be negative")
+    if amount == 0:
+        return
+    if source == "credit":
+        # One statement checks and takes, so that requests side by side cannot spend the same credit.
+        taken = session.execute(
+            update(Account)
+            .where(Account.id == account_id, Account.balance >= amount)
+            .values(balance=Account.balance - amount)
+            .returning(Account.id)
+        ).first()
+        if taken is None:
+            raise NotEnoughCredit
+    if to == "credit":
+        session.execute(
+            update(Account).where(Account.id == account_id).values(balance=Account.balance + amount)
+        )
+    movement, now = secrets.token_hex(16), datetime.now(UTC)
+    for book, signed in ((source, -amount), (to, amount)):
+        session.add(
+            Entry(
+                movement=movement,
+                account_id=account_id,
+                book=book,
+                amount=signed,
+                reason=reason,
+                created_at=now,
+            )
+        )
+
+
+def find_errors(session: Session) -> list[str]:
+    """Sentences about everything in the ledger that does not add up; none if all is well."""
+    sums = func.sum(Entry.amount)
+    unequal = session.execute(select(Entry.movement).group_by(Entry.movement).having(sums != 0))
+    errors = [f"movement {movement} does not sum to zero" for (movement,) in unequal]
+    credit = (
+        select(func.coalesce(sums, 0))
+        .where(Entry.account_id == Account.id, Entry.book == "credit")
+        .correlate(Account)
+        .scalar_subquery()
+    )
+    rows = session.execute(select(Account.id, Account.balance, credit).where(Account.balance != credit))
+    errors += [f"account {id_} has {balance}, its entries say {entries}" for id_, balance, entries in rows]
+    return errors

@@ -1,0 +1,120 @@
+"""The FastAPI application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from siglip2 import __version__
+from siglip2.encoder import Encoder, load
+from siglip2.serve.accounts.charging import release_all
+from siglip2.serve.accounts.database import Database
+from siglip2.serve.engine import Engine
+from siglip2.serve.errors import ApiError, bad_request
+from siglip2.serve.fetch import Fetcher
+from siglip2.serve.gate import Gate
+from siglip2.serve.metrics import Metrics
+from siglip2.serve.rates import RateLimiter
+from siglip2.serve.routes import (
+    chat,
+    classify,
+    cohere,
+    embeddings,
+    huggingface,
+    models,
+    probes,
+    rerank,
+    score,
+    voyage,
+)
+from siglip2.serve.service import Service
+from siglip2.serve.settings import ServeSettings
+
+ROUTERS = (classify, embeddings, score, rerank, cohere, voyage, chat, huggingface, models, probes)
+
+
+def create_app(
+    settings: ServeSettings | None = None, *, encoder: Encoder | None = None, fetcher: Fetcher | None = None
+) -> FastAPI:
+    """The service as an ASGI application.
+
+    Args:
+        settings: None for the defaults, with accounts in a SQLite file of the working folder.
+        encoder: the model; None loads `settings.model`.
+        fetcher: of image URLs; None makes one from the settings.
+    """
+    settings = settings or ServeSettings()
+    encoder = encoder or load(settings.model)
+    engine = Engine(encoder, settings.engine)
+    metrics = Metrics(engine)
+    service = Service(
+        settings=settings,
+        engine=engine,
+        fetcher=fetcher or Fetcher(settings.fetch),
+        metrics=metrics,
+        database=None if settings.open else Database(settings.database),
+        rates=RateLimiter(settings),
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if service.database is not None:
+            service.database.migrate()
+            if service.database.url.startswith("sqlite"):
+                # Its only process begins: what is still held was held by one that died.
+                release_all(service.database)
+        await engine.start()
+        yield
+        await engine.stop()
+        if service.database is not None:
+            service.database.close()
+
+    app = FastAPI(
+        title="SigLIP 2",
+        version=__version__,
+        description="Classify, embed and compare images and texts, in the shapes of existing clients.",
+        lifespan=lifespan,
+    )
+    app.state.service = service
+    for module in ROUTERS:
+        app.include_router(module.router)
+    app.add_exception_handler(ApiError, _on_api_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_middleware(Gate, settings=settings, metrics=metrics)
+    return app
+
+
+async def _on_api_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ApiError)
+    return JSONResponse(error.body(), error.status, headers=error.headers)
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
+    """FastAPI's 422 as 400, with the first fault's place as a JSON path."""
+    assert isinstance(error, RequestValidationError)
+    fault: dict[str, Any] = error.errors()[0] if error.errors() else {}
+    path = ""
+    for step in fault.get("loc", ())[1:]:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}"
+    missing = fault.get("type") == "missing"
+    if fault.get("type") == "json_invalid":
+        return await _on_api_error(request, bad_request("The body is not valid JSON.", None, "invalid_json"))
+    message = f"{fault.get('msg', 'The request is not valid')}."
+    failure = bad_request(message, path.lstrip(".") or None, "missing" if missing else "invalid_value")
+    return await _on_api_error(request, failure)
+
+
+async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
+    """Routing's own errors, such as 404 and 405."""
+    assert isinstance(error, HTTPException)
+    phrase = HTTPStatus(error.status_code).phrase
+    code = phrase.lower().replace(" ", "_")
+    failure = ApiError(error.status_code, "invalid_request_error", code, f"{phrase}.")
+    failure.headers.update(error.headers or {})
+    return await _on_api_error(request, failure)

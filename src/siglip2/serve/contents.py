@@ -1,0 +1,185 @@
+"""Inputs of requests, in every client's spelling, as texts and image files."""
+
+import asyncio
+import base64
+import binascii
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from siglip2.serve.errors import ApiError, bad_request, too_large, unusable_image
+from siglip2.serve.fetch import Fetcher
+from siglip2.serve.settings import ServeSettings
+
+_DATA_URL = re.compile(r"data:image/[\w.+-]+(?:;[\w.+-]+=[\w.+-]*)*;base64,", re.IGNORECASE)
+_SHOWN = 40
+
+HOW = (
+    'an image is {"image": "https://... or base64"} or {"type": "image_url", "image_url": {"url": "..."}}, '
+    'a text is a string or {"text": "..."}'
+)
+
+
+@dataclass(frozen=True)
+class TextInput:
+    """A text and where it stands in the request."""
+
+    text: str
+    param: str
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """An image's URL, data URL or base64, and where it stands in the request."""
+
+    source: str
+    param: str
+
+
+Content = TextInput | ImageInput
+
+
+def parse_content(value: Any, param: str, *, strings_are_images: bool = False) -> Content:
+    """One input.
+
+    A string is a text unless it is a data URL of an image, or the request says that its strings are images: a
+    text may well begin with `http`.
+
+    Raises:
+        ApiError: 400, if it is neither.
+    """
+    if isinstance(value, str):
+        image = strings_are_images or _DATA_URL.match(value)
+        return ImageInput(value, param) if image else TextInput(value, param)
+    if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+        return parse_parts(value, param)
+    if not isinstance(value, dict):
+        raise bad_request(f"Expected an object or a string: {HOW}.", param)
+    if "content" in value:
+        return parse_content(value["content"], f"{param}.content")
+    for key in ("image", "image_url", "image_base64", "input_image"):
+        if value.get(key) is not None:
+            return _image(value[key], f"{param}.{key}")
+    text = value.get("text")
+    if isinstance(text, str):
+        return TextInput(text, f"{param}.text")
+    raise bad_request(f"Neither an image nor a text: {HOW}.", param)
+
+
+def parse_parts(parts: Sequence[dict[str, Any]], param: str) -> Content:
+    """The one content of a message's parts; an empty text beside an image counts for nothing.
+
+    Raises:
+        ApiError: 400, if there are several: the model has no vector for a text and an image together.
+    """
+    contents = [parse_content(part, f"{param}[{index}]") for index, part in enumerate(parts)]
+    full = [each for each in contents if isinstance(each, ImageInput) or each.text.strip()]
+    if len(full) > 1:
+        raise bad_request(
+            "One input holds several texts or images. The model embeds each on its own: send them as inputs "
+            "of their own.",
+            param,
+        )
+    return full[0] if full else contents[0]
+
+
+def check_counts(settings: ServeSettings, contents: Sequence[Content], param: str) -> None:
+    """Hold a request to the limits.
+
+    Raises:
+        ApiError: 400, for none or too many inputs, an empty or a very long text.
+    """
+    if not contents:
+        raise bad_request(f"No input given: {HOW}.", param, "missing")
+    num_images = sum(isinstance(content, ImageInput) for content in contents)
+    if num_images > settings.max_images:
+        raise bad_request(f"{num_images} images; at most {settings.max_images} go in one request.", param)
+    check_texts(settings, [content for content in contents if isinstance(content, TextInput)], param)
+
+
+def check_texts(settings: ServeSettings, texts: Sequence[TextInput], param: str) -> None:
+    """The limits of texts alone. Same errors as `check_counts`."""
+    if len(texts) > settings.max_texts:
+        raise bad_request(
+            f"{len(texts)} texts; at most {settings.max_texts} go in one request.", param, "too_many_texts"
+        )
+    for text in texts:
+        if not text.text.strip():
+            raise bad_request("The text is empty.", text.param)
+        if len(text.text) > settings.max_text_characters:
+            raise bad_request(
+                f"The text has more than {settings.max_text_characters} characters.", text.param
+            )
+        if any("\ud800" <= character <= "\udfff" for character in text.text):
+            raise bad_request("The text is not valid Unicode.", text.param)
+
+
+async def read_images(images: Sequence[ImageInput], fetcher: Fetcher) -> list[bytes]:
+    """The files of images, fetched side by side.
+
+    Raises:
+        ApiError: see `Fetcher.fetch`; 400 for bad base64, 413 for too many bytes.
+    """
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_caught(_read(image, fetcher))) for image in images]
+    files: list[bytes] = []
+    for task in tasks:
+        result = task.result()
+        if isinstance(result, ApiError):
+            raise result
+        files.append(result)
+    return files
+
+
+async def _caught(reading: Any) -> bytes | ApiError:
+    """A failure as a value: inside a task group it would come wrapped."""
+    try:
+        return await reading
+    except ApiError as error:
+        return error
+
+
+async def _read(image: ImageInput, fetcher: Fetcher) -> bytes:
+    source = image.source
+    if source[:5].lower() == "data:":
+        header = _DATA_URL.match(source)
+        if header is None:
+            raise bad_request("The data URL must begin with data:image/...;base64, ", image.param)
+        return decode_base64(source[header.end() :], image.param, fetcher.settings.max_bytes)
+    if ":" in source[:_SHOWN] or source.startswith("//"):
+        # Base64 has no colon, so that this can only be meant as a URL; the fetcher has the last word.
+        return await fetcher.fetch(source, image.param)
+    return decode_base64(source, image.param, fetcher.settings.max_bytes)
+
+
+def decode_base64(text: str, param: str, max_bytes: int) -> bytes:
+    """Bytes of base64, also with white space, without padding or in the URL-safe alphabet.
+
+    Raises:
+        ApiError: 413 for more than `max_bytes`, 400 for anything that is not base64, 422 for nothing.
+    """
+    if len(text) > 2 * max_bytes or math.floor(len(text) * 3 / 4) > 1.1 * max_bytes:
+        raise too_large(f"The image has more than {max_bytes} bytes.", param, "image_too_large")
+    packed = "".join(text.split()).translate(str.maketrans("-_", "+/")).rstrip("=")
+    try:
+        data = base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise bad_request(
+            "The image is neither valid base64 nor a URL that begins with https:// or http://.", param
+        ) from None
+    if not data:
+        raise unusable_image("The image is empty.", param)
+    if len(data) > max_bytes:
+        raise too_large(f"The image has more than {max_bytes} bytes.", param, "image_too_large")
+    return data
+
+
+def _image(value: Any, param: str) -> ImageInput:
+    if isinstance(value, dict):  # OpenAI's {"url": ...}
+        value = value.get("url")
+        param = f"{param}.url"
+    if not isinstance(value, str) or not value:
+        raise bad_request("The image must be a string: a URL, a data URL or base64.", param)
+    return ImageInput(value, param)

@@ -1,0 +1,227 @@
+"""The model behind the service: images and texts batched across requests, with bounds at the door."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from siglip2.encoder import Encoder, sigmoid, to_unit_length
+from siglip2.errors import InvalidImage
+from siglip2.inputs.decode import FORMATS
+from siglip2.inputs.image import PreparedImage
+from siglip2.serve.batcher import Batcher
+from siglip2.serve.errors import bad_request, overloaded, unusable_image
+from siglip2.serve.settings import EngineSettings
+from siglip2.serve.timings import timed
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedImages:
+    """Vectors of a request's images.
+
+    Attributes:
+        embeddings: (B, E) float32 of unit length.
+        tokens: (B,) patches of each.
+    """
+
+    embeddings: np.ndarray
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedTexts:
+    """Vectors of a request's texts.
+
+    Attributes:
+        embeddings: (T, E) float32 of unit length.
+        tokens: (T,) tokens of each before padding, the end of text counted.
+        cached_tokens: tokens of those that were not computed anew.
+    """
+
+    embeddings: np.ndarray
+    tokens: tuple[int, ...]
+    cached_tokens: int
+
+
+class Engine:
+    """Answers many requests at a time with one model.
+
+    Decoding has threads of its own, each tower has one, and the event loop does neither.
+    """
+
+    def __init__(self, encoder: Encoder, settings: EngineSettings):
+        self.encoder = encoder
+        self.settings = settings
+        # The encoder's own preprocessing, without its batching.
+        self._image_inputs = encoder._images
+        self._text_inputs = encoder._texts
+        self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="siglip2-decode")
+        vision = encoder.checkpoint.config.vision
+        self.images = Batcher[PreparedImage, np.ndarray](
+            self._run_images,
+            name="images",
+            max_batch=settings.max_image_batch,
+            max_wait=settings.max_wait_seconds,
+            size_of=lambda image: len(image.patches),
+            max_size=settings.max_image_batch * vision.max_num_patches if vision.naflex else None,
+        )
+        self.texts = Batcher[str, tuple[np.ndarray, int]](
+            self._run_texts,
+            name="texts",
+            max_batch=settings.max_text_batch,
+            max_wait=settings.max_wait_seconds,
+        )
+        self._cache: OrderedDict[str, tuple[np.ndarray, int]] = OrderedDict()
+        self.images_in_flight = 0
+        self.texts_in_flight = 0
+        self.bytes_in_flight = 0
+        self.ready = False
+
+    async def start(self) -> None:
+        """Begin to work, and run both towers once, so that the first caller does not pay for it."""
+        self.images.start()
+        self.texts.start()
+        await self.probe()
+        self.ready = True
+
+    async def stop(self) -> None:
+        """End both queues and the threads."""
+        self.ready = False
+        await self.images.stop()
+        await self.texts.stop()
+        self._decoders.shutdown(wait=True)
+
+    async def probe(self) -> None:
+        """A real pass through both towers, past the cache and the bounds."""
+        grey = np.full((32, 32, 3), 128, np.uint8)
+        await self.images.submit([await self._decode(grey, None)])
+        await self.texts.submit(["a photo"])
+
+    async def embed_images(
+        self, files: Sequence[bytes], params: Sequence[str], *, max_num_patches: int | None = None
+    ) -> EncodedImages:
+        """Embed image files.
+
+        Args:
+            files: B of them.
+            params: where each stands in the request, for errors.
+            max_num_patches: NaFlex only, the token budget of an image.
+
+        Raises:
+            ApiError: 422 for an unusable image, 503 if there is too much to do.
+        """
+        vision = self.encoder.checkpoint.config.vision
+        if max_num_patches is not None and not vision.naflex:
+            raise bad_request(
+                f"This model takes {vision.image_size}-pixel squares; max_num_patches is for NaFlex models.",
+                "max_num_patches",
+            )
+        with self._admitted(images=len(files), size=sum(map(len, files))):
+            with timed("decode"):
+                prepared = await asyncio.gather(
+                    *(self._decode(file, max_num_patches) for file in files), return_exceptions=True
+                )
+            for result, param in zip(prepared, params, strict=True):
+                if isinstance(result, InvalidImage):
+                    raise _unusable(param) from result
+                if isinstance(result, BaseException):
+                    raise result
+            images = [result for result in prepared if isinstance(result, PreparedImage)]
+            vectors = await self.images.submit(images)
+        empty = np.zeros((0, self.encoder.embed_dim), np.float32)
+        return EncodedImages(
+            embeddings=np.stack(vectors) if vectors else empty,
+            tokens=tuple(len(image.patches) for image in images),
+        )
+
+    async def embed_texts(self, texts: Sequence[str]) -> EncodedTexts:
+        """Embed texts exactly as they stand; each distinct one is computed once and remembered.
+
+        Raises:
+            ApiError: 503 if there is too much to do.
+        """
+        found = {text: self._cached(text) for text in texts}
+        missing = [text for text, known in found.items() if known is None]
+        if missing:
+            with self._admitted(texts=len(missing)):
+                for text, known in zip(missing, await self.texts.submit(missing), strict=True):
+                    found[text] = known
+                    self._remember(text, known)
+        new = set(missing)
+        rows, tokens, cached = [], [], 0
+        for text in texts:
+            known = found[text]
+            assert known is not None
+            rows.append(known[0])
+            tokens.append(known[1])
+            cached += 0 if text in new else known[1]
+        empty = np.zeros((0, self.encoder.embed_dim), np.float32)
+        return EncodedTexts(
+            embeddings=np.stack(rows) if rows else empty, tokens=tuple(tokens), cached_tokens=cached
+        )
+
+    def logits(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """exp(t) * cosine + b of every pair: (A, E) and (B, E) to (A, B)."""
+        return self.encoder.logit_scale * (left @ right.T) + np.float32(self.encoder.logit_bias)
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """The logits' sigmoid: each pair on its own."""
+        return sigmoid(logits)
+
+    async def _decode(self, file: bytes | np.ndarray, max_num_patches: int | None) -> PreparedImage:
+        loop = asyncio.get_running_loop()
+
+        def prepare() -> PreparedImage:
+            return self._image_inputs.prepare_one(file, max_num_patches=max_num_patches)
+
+        return await loop.run_in_executor(self._decoders, prepare)
+
+    def _run_images(self, images: list[PreparedImage]) -> Sequence[np.ndarray]:
+        features = self.encoder.runtime.encode_images(self._image_inputs.batch(images))
+        return list(to_unit_length(features.pooled))
+
+    def _run_texts(self, texts: list[str]) -> Sequence[tuple[np.ndarray, int]]:
+        ids = self._text_inputs(texts)
+        vectors = to_unit_length(self.encoder.runtime.encode_texts(ids))
+        ends = (ids == self._text_inputs.tokenizer.eos_id).argmax(axis=1) + 1
+        return [(vector, int(end)) for vector, end in zip(vectors, ends, strict=True)]
+
+    def _cached(self, text: str) -> tuple[np.ndarray, int] | None:
+        known = self._cache.get(text)
+        if known is not None:
+            self._cache.move_to_end(text)
+        return known
+
+    def _remember(self, text: str, known: tuple[np.ndarray, int]) -> None:
+        # A copy: a row would keep its whole batch alive.
+        self._cache[text] = (known[0].copy(), known[1])
+        while len(self._cache) > self.settings.cached_texts:
+            self._cache.popitem(last=False)
+
+    @contextmanager
+    def _admitted(self, *, images: int = 0, texts: int = 0, size: int = 0) -> Iterator[None]:
+        settings = self.settings
+        if (
+            (images and self.images_in_flight + images > settings.max_images_in_flight)
+            or (texts and self.texts_in_flight + texts > settings.max_texts_in_flight)
+            or (size and self.bytes_in_flight + size > settings.max_image_bytes_in_flight)
+        ):
+            raise overloaded()
+        self.images_in_flight += images
+        self.texts_in_flight += texts
+        self.bytes_in_flight += size
+        try:
+            yield
+        finally:
+            self.images_in_flight -= images
+            self.texts_in_flight -= texts
+            self.bytes_in_flight -= size
+
+
+def _unusable(param: str) -> Exception:
+    names = ", ".join(FORMATS)
+    return unusable_image(f"The image cannot be read: it is damaged, too large, or none of {names}.", param)

@@ -1,0 +1,105 @@
+"""`POST /v1/classify`: images and candidate labels, in Jina's shape with more in the answer."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from siglip2.serve.contents import ImageInput, check_counts, parse_content
+from siglip2.serve.errors import bad_request
+from siglip2.serve.routes.labels import encode_labels, num_prompts, parse_labels, rank
+from siglip2.serve.routes.shapes import encode, new_id, now, usage_of
+from siglip2.serve.service import Exchange, allowed
+
+router = APIRouter(tags=["classify"])
+
+
+class ClassifyRequest(BaseModel):
+    """Which of the labels fit the images."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "input": [{"image": "https://upload.wikimedia.org/wikipedia/commons/3/3a/Cat03.jpg"}],
+                    "labels": ["cat", "dog", {"label": "bird", "prompts": ["a photo of a bird"]}],
+                }
+            ]
+        }
+    )
+    model: str | None = None
+    input: Any = Field(
+        description="One image or a list: `{image}`, `{image_url}`, a data URL, base64 or a URL."
+    )
+    labels: list[str | dict[str, Any]] = Field(
+        description='Labels, or `{"label": ..., "prompts": [...]}` with texts of your own.'
+    )
+    template: str | None = Field(None, description="With `{label}`, or `plain`, `clip8`, `clip81`.")
+    multi_label: bool = Field(False, description="Several labels may hold for one image.")
+    threshold: float | None = Field(None, ge=0, le=1, description="Least probability of a label.")
+    top_k: int | None = Field(None, ge=1)
+    max_num_patches: int | None = Field(None, ge=4, le=4096, description="NaFlex models only.")
+
+
+@router.post("/v1/classify")
+@router.post("/classify", include_in_schema=False)
+async def classify(
+    body: ClassifyRequest, exchange: Annotated[Exchange, Depends(allowed("classify"))]
+) -> Response:
+    """Rank labels for images.
+
+    `score` is the softmax over the labels given (with `multi_label` the probability), `probability` the
+    independent sigmoid of `logit`.
+    """
+    service = exchange.service
+    model = service.check_model(body.model)
+    inputs = body.input if isinstance(body.input, list) else [body.input]
+    # Only images can be classified, so that a bare string is one.
+    contents = [
+        parse_content(value, f"input[{index}]", strings_are_images=True) for index, value in enumerate(inputs)
+    ]
+    check_counts(service.settings, contents, "input")
+    for content in contents:
+        if not isinstance(content, ImageInput):
+            raise bad_request('Only images can be classified: send {"image": ...}.', content.param)
+    labels = parse_labels(service, body.labels, body.template, "labels")
+
+    async def work() -> dict[str, Any]:
+        images = await encode(service, contents, max_num_patches=body.max_num_patches)
+        vectors, texts = await encode_labels(service, labels)
+        rankings = rank(service, images.embeddings, labels, vectors, multi_label=body.multi_label)
+        position = {label.name: index for index, label in enumerate(labels)}
+        return {
+            "id": new_id("classify"),
+            "object": "list",
+            "created": now(),
+            "model": model,
+            "score_type": "probability" if body.multi_label else "softmax",
+            "data": [_entry(index, ranking, position, body) for index, ranking in enumerate(rankings)],
+            "usage": usage_of(images, texts),
+        }
+
+    return await exchange.charged(work, images=len(contents), texts=num_prompts(labels))
+
+
+def _entry(
+    index: int, ranking: list[dict[str, Any]], position: dict[str, int], body: ClassifyRequest
+) -> dict[str, Any]:
+    probs = [0.0] * len(ranking)
+    for prediction in ranking:
+        probs[position[prediction["label"]]] = prediction["score"]
+    least = body.threshold or 0.0
+    holding = [prediction for prediction in ranking if prediction["probability"] >= least]
+    best = holding[0] if holding else None
+    return {
+        "object": "classification",
+        "index": index,
+        # Nothing, where no label reaches the threshold.
+        "prediction": best and best["label"],
+        "label": best and best["label"],
+        "score": best and best["score"],
+        "predictions": holding[: body.top_k],
+        "probs": probs,
+        "num_classes": len(ranking),
+    }

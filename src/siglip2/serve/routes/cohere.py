@@ -1,0 +1,78 @@
+"""`POST /v2/embed`: Cohere's shape."""
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Depends
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict
+
+from siglip2.serve.contents import Content, ImageInput, check_counts, parse_content
+from siglip2.serve.errors import bad_request
+from siglip2.serve.routes.embeddings import check_dimensions
+from siglip2.serve.routes.shapes import as_base64, count, encode, new_id
+from siglip2.serve.service import Exchange, allowed
+
+router = APIRouter(tags=["embeddings"])
+
+Kind = Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]
+
+
+class EmbedRequest(BaseModel):
+    """Texts and images, each kind by itself or mixed in `inputs`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"texts": ["a cat"], "embedding_types": ["float"]}]}
+    )
+    model: str | None = None
+    input_type: str | None = None
+    texts: list[str] | None = None
+    images: list[str] | None = None
+    inputs: list[dict[str, Any]] | None = None
+    embedding_types: list[Kind] = ["float"]
+    output_dimension: int | None = None
+
+
+@router.post("/v2/embed")
+async def embed(body: EmbedRequest, exchange: Annotated[Exchange, Depends(allowed("embed"))]) -> Response:
+    """Unit vectors, also as bytes and bits."""
+    service = exchange.service
+    service.check_model(body.model)
+    check_dimensions(body.output_dimension, service.engine.encoder.embed_dim, "output_dimension")
+    if sum(part is not None for part in (body.texts, body.images, body.inputs)) != 1:
+        raise bad_request("Send exactly one of texts, images and inputs.", "texts", "missing")
+    contents: list[Content] = [
+        parse_content({"text": text}, f"texts[{i}]") for i, text in enumerate(body.texts or ())
+    ]
+    contents += [ImageInput(image, f"images[{index}]") for index, image in enumerate(body.images or ())]
+    contents += [parse_content(value, f"inputs[{index}]") for index, value in enumerate(body.inputs or ())]
+    check_counts(service.settings, contents, "texts" if body.texts is not None else "inputs")
+
+    async def work() -> dict[str, Any]:
+        encoded = await encode(service, contents)
+        numbers = count(contents)
+        return {
+            "id": new_id("embed"),
+            "response_type": "embeddings_by_type",
+            "embeddings": {kind: _as_kind(encoded.embeddings, kind) for kind in body.embedding_types},
+            "texts": body.texts or [],
+            "meta": {
+                "api_version": {"version": "2"},
+                "billed_units": {"images": numbers["images"], "input_tokens": encoded.text_tokens},
+            },
+        }
+
+    return await exchange.charged(work, **count(contents))
+
+
+def _as_kind(vectors: np.ndarray, kind: Kind) -> list[Any]:
+    """(B, E) of unit length in one of Cohere's types; a step of the 8-bit ones is 1/127."""
+    if kind == "float":
+        return vectors.tolist()
+    if kind == "base64":
+        return [as_base64(vector) for vector in vectors]
+    if kind in ("int8", "uint8"):
+        steps = np.clip(np.rint(vectors * 127), -127, 127).astype(np.int16)
+        return (steps + 128 if kind == "uint8" else steps).tolist()
+    bits = np.packbits(vectors > 0, axis=1)
+    return (bits if kind == "ubinary" else bits.astype(np.int16) - 128).tolist()

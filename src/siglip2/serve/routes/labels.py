@@ -1,0 +1,120 @@
+"""Labels of a request: their prompts, embeddings and how they rank."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from siglip2.encoder import to_unit_length
+from siglip2.errors import InvalidInput
+from siglip2.prompts import canonicalize, label_prompts, resolve_templates
+from siglip2.serve.contents import TextInput, check_texts
+from siglip2.serve.errors import bad_request
+from siglip2.serve.routes.shapes import Encoded, encode
+from siglip2.serve.service import Service
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label and the texts that stand for it."""
+
+    name: str
+    prompts: tuple[str, ...]
+
+
+def parse_labels(service: Service, labels: Sequence[Any], template: str | None, param: str) -> list[Label]:
+    """Labels as strings, or as objects with prompts of their own.
+
+    Args:
+        service: whose limits hold.
+        labels: as given.
+        template: one with `{label}` or `{}`, or the name of a set; None for the usual one.
+        param: where the labels stand in the request.
+
+    Raises:
+        ApiError: 400, for labels that are missing, empty, doubled or too many, or a bad template.
+    """
+    if not labels:
+        raise bad_request("No labels given; send at least one.", param, "missing")
+    if len(labels) > service.settings.max_texts:
+        most = service.settings.max_texts
+        raise bad_request(
+            f"{len(labels)} labels; at most {most} go in one request.", param, "too_many_labels"
+        )
+    try:
+        templates = resolve_templates((template or "plain").replace("{label}", "{}"))
+    except InvalidInput:
+        raise bad_request("The template must hold {label} exactly once.", "template") from None
+    parsed: dict[str, Label] = {}
+    texts: list[TextInput] = []
+    for index, value in enumerate(labels):
+        place = f"{param}[{index}]"
+        label = _label(value, templates, place)
+        if label.name in parsed:
+            raise bad_request("The label occurs twice.", place)
+        parsed[label.name] = label
+        texts += [TextInput(prompt, place) for prompt in label.prompts]
+    check_texts(service.settings, texts, param)
+    return list(parsed.values())
+
+
+async def encode_labels(service: Service, labels: Sequence[Label]) -> tuple[np.ndarray, Encoded]:
+    """One unit vector per label, the mean of its prompts' as in `classify.ensemble_prompts`: (L, E)."""
+    texts = [TextInput(prompt, "labels") for label in labels for prompt in label.prompts]
+    encoded = await encode(service, texts)
+    if len(texts) == len(labels):
+        return encoded.embeddings, encoded
+    ends = np.cumsum([len(label.prompts) for label in labels])
+    parts = np.split(encoded.embeddings, ends[:-1])
+    return to_unit_length(np.stack([part.mean(axis=0) for part in parts])), encoded
+
+
+def num_prompts(labels: Sequence[Label]) -> int:
+    """Texts to be embedded for labels."""
+    return sum(len(label.prompts) for label in labels)
+
+
+def rank(
+    service: Service, images: np.ndarray, labels: Sequence[Label], vectors: np.ndarray, *, multi_label: bool
+) -> list[list[dict[str, Any]]]:
+    """Every label for every image, the best first.
+
+    `probability` is the sigmoid of `logit`, whatever the other labels are. `score` is the softmax over the
+    labels given, or the probability again when several may hold.
+    """
+    logits = service.engine.logits(images, vectors)
+    probabilities = service.engine.probabilities(logits)
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    scores = probabilities if multi_label else exponentials / exponentials.sum(axis=1, keepdims=True)
+    order = np.argsort(-logits, axis=1, kind="stable")
+    return [
+        [
+            {
+                "label": labels[index].name,
+                "score": float(scores[row, index]),
+                "probability": float(probabilities[row, index]),
+                "logit": float(logits[row, index]),
+            }
+            for index in indices
+        ]
+        for row, indices in enumerate(order.tolist())
+    ]
+
+
+def _label(value: Any, templates: tuple[str, ...], param: str) -> Label:
+    name = value.get("label") if isinstance(value, dict) else value
+    if not isinstance(name, str) or not name.strip():
+        raise bad_request('A label is a string, or {"label": "...", "prompts": ["...", ...]}.', param)
+    prompts = value.get("prompts") if isinstance(value, dict) else None
+    if prompts is not None:
+        own = [prompts] if isinstance(prompts, str) else prompts
+        if not isinstance(own, list) or not own or not all(isinstance(text, str) for text in own):
+            raise bad_request("The prompts of a label are a list of texts.", f"{param}.prompts")
+        return Label(name, tuple(canonicalize(text, keep=",") for text in own))
+    try:
+        return Label(name, label_prompts(name, templates))
+    except InvalidInput:
+        raise bad_request(
+            "Nothing of the label is left without its punctuation; give it prompts.", param
+        ) from None

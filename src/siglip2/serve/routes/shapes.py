@@ -1,0 +1,86 @@
+"""Pieces that several answers share."""
+
+import base64
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from siglip2.serve.contents import Content, ImageInput, TextInput, read_images
+from siglip2.serve.service import Service
+
+
+class Encoded:
+    """Contents of a request, embedded in their order.
+
+    Attributes:
+        embeddings: (B, E) float32 of unit length.
+        tokens: of each: patches of an image, tokens of a text.
+        text_tokens: their sum over the texts.
+        image_tokens: their sum over the images.
+        cached_tokens: of the text tokens those that needed no computation.
+    """
+
+    def __init__(self, width: int, count: int):
+        self.embeddings = np.zeros((count, width), np.float32)
+        self.tokens = [0] * count
+        self.text_tokens = self.image_tokens = self.cached_tokens = 0
+
+
+async def encode(
+    service: Service, contents: Sequence[Content], *, max_num_patches: int | None = None
+) -> Encoded:
+    """Embed the contents of a request, images and texts apart.
+
+    Raises:
+        ApiError: of reading or of the engine.
+    """
+    result = Encoded(service.engine.encoder.embed_dim, len(contents))
+    images = [(row, content) for row, content in enumerate(contents) if isinstance(content, ImageInput)]
+    texts = [(row, content) for row, content in enumerate(contents) if isinstance(content, TextInput)]
+    if images:
+        files = await read_images([content for _, content in images], service.fetcher)
+        seen = await service.engine.embed_images(
+            files, [content.param for _, content in images], max_num_patches=max_num_patches
+        )
+        for (row, _), vector, tokens in zip(images, seen.embeddings, seen.tokens, strict=True):
+            result.embeddings[row], result.tokens[row] = vector, tokens
+        result.image_tokens = sum(seen.tokens)
+    if texts:
+        read = await service.engine.embed_texts([content.text for _, content in texts])
+        for (row, _), vector, tokens in zip(texts, read.embeddings, read.tokens, strict=True):
+            result.embeddings[row], result.tokens[row] = vector, tokens
+        result.text_tokens, result.cached_tokens = sum(read.tokens), read.cached_tokens
+    return result
+
+
+def count(contents: Sequence[Content]) -> dict[str, int]:
+    """How many images and texts there are, as `Exchange.charged` takes them."""
+    images = sum(isinstance(content, ImageInput) for content in contents)
+    return {"images": images, "texts": len(contents) - images}
+
+
+def usage_of(*parts: Encoded) -> dict[str, Any]:
+    """OpenAI's `usage`, with its names for the details."""
+    text = sum(part.text_tokens for part in parts)
+    image = sum(part.image_tokens for part in parts)
+    cached = sum(part.cached_tokens for part in parts)
+    details = {"text_tokens": text, "image_tokens": image, "cached_tokens": cached}
+    return {"prompt_tokens": text + image, "total_tokens": text + image, "prompt_tokens_details": details}
+
+
+def as_base64(vector: np.ndarray) -> str:
+    """Raw little-endian float32, which OpenAI's client asks for by default."""
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+
+
+def new_id(prefix: str) -> str:
+    """A fresh identifier of an answer."""
+    return f"{prefix}-{secrets.token_hex(12)}"
+
+
+def now() -> int:
+    """Seconds since 1970."""
+    return int(time.time())

@@ -1,0 +1,204 @@
+"""What the routes share: the engine, the fetcher, the accounts, and how an answer is limited and charged."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.responses import Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from siglip2.serve.accounts.charging import (
+    Bill,
+    OtherRequest,
+    StillRunning,
+    StoredAnswer,
+    release,
+    reserve,
+    settle,
+)
+from siglip2.serve.accounts.database import Database
+from siglip2.serve.accounts.keys import SCOPES
+from siglip2.serve.accounts.ledger import NotEnoughCredit
+from siglip2.serve.accounts.store import Caller, authenticate
+from siglip2.serve.engine import Engine
+from siglip2.serve.errors import ApiError, bad_request, out_of_credit, unauthorized
+from siglip2.serve.fetch import Fetcher
+from siglip2.serve.metrics import Metrics
+from siglip2.serve.rates import RateLimiter
+from siglip2.serve.settings import ServeSettings
+
+MAX_IDEMPOTENCY_KEY = 255
+
+_bearer = HTTPBearer(auto_error=False, description="A key of the service: `Authorization: Bearer sg2_...`")
+_ANYONE = Caller(account_id=None, key_id=0, scopes=frozenset(SCOPES), requests_per_minute=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """One running service."""
+
+    settings: ServeSettings
+    engine: Engine
+    fetcher: Fetcher
+    metrics: Metrics
+    database: Database | None
+    rates: RateLimiter
+
+    def check_model(self, model: str | None) -> str:
+        """The served model's name; nothing or any of its names will do.
+
+        Raises:
+            ApiError: 404, for another model.
+        """
+        if model is None or model in (self.settings.model, *self.settings.aliases):
+            return self.settings.model
+        raise ApiError(
+            404,
+            "invalid_request_error",
+            "model_not_found",
+            f"This server has no model of that name; it serves {self.settings.model}.",
+            param="model",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """A request whose caller is known and within the limits."""
+
+    service: Service
+    caller: Caller
+    request: Request
+    headers: dict[str, str]
+
+    async def charged(
+        self,
+        work: Callable[[], Awaitable[dict[str, Any] | list[Any] | bytes]],
+        *,
+        images: int,
+        texts: int,
+        media_type: str = "application/json",
+    ) -> Response:
+        """Answer a request, and charge it exactly if it is answered.
+
+        Args:
+            work: makes the answer.
+            images: that it embeds.
+            texts: that it embeds.
+            media_type: of the answer.
+
+        Raises:
+            ApiError: of the work; 429 without credit; 409 or 422 for an idempotency key in use.
+        """
+        prices = self.service.settings.prices
+        cost = images * prices.image + texts * prices.text
+        bill = await self._bill(cost, images, texts)
+        if bill is None or self.service.database is None:
+            body = _encoded(await work())
+            self.service.metrics.embedded(images=images, texts=texts)
+            return Response(body, media_type=media_type, headers=self.headers)
+        hold = await self._reserve(bill)
+        if isinstance(hold, StoredAnswer):
+            headers = {**self.headers, "idempotent-replayed": "true", "x-credits-cost": "0"}
+            return Response(hold.body, media_type=hold.media_type, headers=headers)
+        database = self.service.database
+        settled = False
+        try:
+            body = _encoded(await work())
+            # Shielded: a client that leaves now has been served, and half a settlement would be worse.
+            paying = asyncio.ensure_future(asyncio.to_thread(settle, database, bill, hold, body, media_type))
+            settled = True
+            await asyncio.shield(paying)
+        finally:
+            if not settled:
+                await asyncio.shield(asyncio.to_thread(release, database, hold))
+        self.service.metrics.embedded(images=images, texts=texts)
+        headers = {**self.headers, "x-credits-cost": str(cost)}
+        return Response(body, media_type=media_type, headers=headers)
+
+    async def _bill(self, cost: int, images: int, texts: int) -> Bill | None:
+        if self.caller.account_id is None:
+            return None
+        name = self.request.headers.get("idempotency-key")
+        if name is not None and not 0 < len(name) <= MAX_IDEMPOTENCY_KEY:
+            raise bad_request("An idempotency key has 1 to 255 characters.", "Idempotency-Key")
+        digest = hashlib.sha256(self.request.url.path.encode() + b"\0" + await self.request.body())
+        return Bill(
+            account_id=self.caller.account_id,
+            key_id=self.caller.key_id,
+            model=self.service.settings.model,
+            images=images,
+            texts=texts,
+            cost=cost,
+            idempotency_key=name,
+            request_hash=digest.hexdigest(),
+        )
+
+    async def _reserve(self, bill: Bill) -> int | StoredAnswer:
+        assert self.service.database is not None
+        try:
+            return await asyncio.to_thread(reserve, self.service.database, bill)
+        except NotEnoughCredit:
+            raise out_of_credit() from None
+        except StillRunning:
+            raise ApiError(
+                409,
+                "invalid_request_error",
+                "request_in_progress",
+                "A request with this idempotency key is being answered; ask again shortly.",
+                headers={"retry-after": "1"},
+            ) from None
+        except OtherRequest:
+            raise bad_request(
+                "This idempotency key was used for another request.",
+                "Idempotency-Key",
+                "idempotency_key_reused",
+            ) from None
+
+
+def service_of(request: Request) -> Service:
+    """The service that a request reached."""
+    return request.app.state.service
+
+
+async def find_caller(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Caller:
+    """Who sent a request.
+
+    Raises:
+        ApiError: 401 without a valid key.
+    """
+    service = service_of(request)
+    if service.database is None:
+        return _ANYONE
+    if credentials is None:
+        raise unauthorized("Send your key in the header: Authorization: Bearer sg2_...")
+    caller = await asyncio.to_thread(authenticate, service.database, credentials.credentials)
+    if caller is None:
+        raise unauthorized("This key is not valid: it may be mistyped, expired or revoked.")
+    return caller
+
+
+def allowed(scope: str) -> Callable[..., Awaitable[Exchange]]:
+    """A dependency: the exchange of a caller whose key has a scope and is within its rate."""
+
+    async def enter(request: Request, caller: Annotated[Caller, Depends(find_caller)]) -> Exchange:
+        service = service_of(request)
+        if scope not in caller.scopes:
+            raise ApiError(
+                403, "permission_error", "insufficient_scope", f"This key does not have the scope {scope!r}."
+            )
+        headers = await service.rates.hit(caller)
+        return Exchange(service=service, caller=caller, request=request, headers=headers)
+
+    return enter
+
+
+def _encoded(answer: dict[str, Any] | list[Any] | bytes) -> bytes:
+    if isinstance(answer, bytes):
+        return answer
+    return json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

@@ -1,0 +1,115 @@
+"""What an operator can set about the service."""
+
+import os
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchSettings:
+    """Limits of fetching image URLs; see `fetch`.
+
+    Attributes:
+        enabled: False refuses every URL.
+        ports: that a URL may name.
+        allowed_hosts: if not empty, only these names and what is below them.
+        denied_hosts: never these names or what is below them.
+        allowed_networks: addresses that may be reached although they are not public, for use in a LAN.
+        max_bytes: of one image file.
+        connect_seconds: until the connection stands.
+        total_seconds: for everything, redirects included.
+        minimum_rate: bytes a second on average, after the first two seconds.
+        max_redirects: followed by hand, each checked like the first URL.
+        max_concurrent: fetches at a time.
+        max_concurrent_per_host: of these to one name.
+        user_agent: names the software; operators add a contact.
+    """
+
+    enabled: bool = True
+    ports: frozenset[int] = frozenset({80, 443})
+    allowed_hosts: tuple[str, ...] = ()
+    denied_hosts: tuple[str, ...] = ()
+    allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    max_bytes: int = 20 * 1024**2
+    connect_seconds: float = 3.0
+    total_seconds: float = 10.0
+    minimum_rate: int = 4096
+    max_redirects: int = 3
+    max_concurrent: int = 32
+    max_concurrent_per_host: int = 4
+    user_agent: str = "siglip2-serve/0.1 (image fetcher)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """How requests become batches.
+
+    Attributes:
+        max_wait_seconds: the longest that an idle tower waits for a batch to fill.
+        max_image_batch: images per run of the tower.
+        max_text_batch: texts per run of the tower.
+        max_images_in_flight: images accepted and not answered; beyond it requests get 503.
+        max_texts_in_flight: the same for texts.
+        max_image_bytes_in_flight: encoded files held at a time.
+        decode_threads: threads that decode and resize.
+        cached_texts: embeddings of texts that are kept.
+    """
+
+    max_wait_seconds: float = 0.005
+    max_image_batch: int = 16
+    max_text_batch: int = 64
+    max_images_in_flight: int = 256
+    max_texts_in_flight: int = 8192
+    max_image_bytes_in_flight: int = 512 * 1024**2
+    decode_threads: int = max(1, min(8, os.cpu_count() or 1))
+    cached_texts: int = 50_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prices:
+    """In micro-units of credit: one millionth of whatever the operator sells.
+
+    Attributes:
+        image: per image embedded.
+        text: per text embedded, cached or not.
+    """
+
+    image: int = 100
+    text: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeSettings:
+    """Everything about the service.
+
+    Attributes:
+        open: serve without accounts; only for a loopback address.
+        database: SQLAlchemy URL of the accounts.
+        model: what the served model is called.
+        aliases: further names that requests may give it.
+        max_body_bytes: of a request.
+        max_images: in one request.
+        max_texts: in one request: inputs, labels or documents, prompts counted one by one.
+        max_text_characters: of one text.
+        deadline_seconds: for one request.
+        requests_per_minute: of one key that sets no limit of its own.
+        rate_limit_storage: `memory://`, or the URL of a Redis shared by several processes.
+        prices: of what is embedded.
+        fetch: limits of fetching image URLs.
+        engine: how requests become batches.
+    """
+
+    open: bool = False
+    database: str = "sqlite:///siglip2-accounts.sqlite"
+    model: str = "nano"
+    aliases: tuple[str, ...] = ("siglip2",)
+    max_body_bytes: int = 64 * 1024**2
+    max_images: int = 64
+    max_texts: int = 2048
+    max_text_characters: int = 8192
+    deadline_seconds: float = 60.0
+    requests_per_minute: int = 600
+    rate_limit_storage: str = "memory://"
+    prices: Prices = field(default_factory=Prices)
+    fetch: FetchSettings = field(default_factory=FetchSettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
