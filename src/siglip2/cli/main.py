@@ -38,6 +38,8 @@ COMMANDS = (
     Command("score", "compare photos with texts, pair by pair"),
     Command("embed", "write the vectors of photos or texts to a file"),
     Command("features", "write patch features, and draw where in a photo a phrase is"),
+    Command("index", "make a searchable collection of photos, and look after it"),
+    Command("search", "find photos of a collection by words or by example"),
     Command("models", "list the released models"),
     Command("convert", "turn weights from one format into another"),
     Command("train", "train a model from a recipe"),

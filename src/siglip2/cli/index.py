@@ -1,0 +1,226 @@
+"""`siglip2 index`: make a collection of photos or texts, and look after it."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from siglip2.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from siglip2.search.collection import Collection
+    from siglip2.search.indexing import AddReport
+
+Action = Literal[
+    "add", "add-texts", "reembed", "stats", "verify", "duplicates", "optimise", "export", "remove", "serve"
+]
+
+
+def index(
+    action: Action,
+    paths: tuple[Path, ...] = (),
+    *,
+    collection: Path | None = None,
+    model: str | None = None,
+    batch_size: int | None = None,
+    check_content: bool = False,
+    text_column: str = "text",
+    recall: float = 0.98,
+    sample: int = 100,
+    similarity: float = 0.97,
+    output: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8123,
+) -> int:
+    """Make a collection, and look after it.
+
+    add FOLDER...: bring photos in, and forget those that are gone; the same command goes on after a stop.
+    add-texts FILE: bring in texts, one a line of .txt, or rows of .csv or .jsonl with further columns.
+    reembed: make vectors of another model (--model) for all there is, beside the present ones.
+    stats: what the collection holds. verify: make a sample of vectors again and compare.
+    duplicates: groups of near-duplicates. optimise: build the index and measure its recall.
+    export: vectors to a file (--output). remove FILE...: forget photos or folders of them.
+    serve: a gallery page on this machine.
+
+    Args:
+        action: what to do.
+        paths: folders and files.
+        collection: its file; SIGLIP2_COLLECTION, or photos.siglip2 in the user's data folder.
+        model: which model; by default the first of the collection, for a new one SIGLIP2_MODEL or
+            google/siglip2-base-patch16-256.
+        batch_size: photos per run of the tower and per commit.
+        check_content: read files again whose size and time have not changed.
+        text_column: add-texts: which column is the text.
+        recall: optimise: share of the exact ten nearest that the index should find.
+        sample: verify: number of photos.
+        similarity: duplicates: the least cosine.
+        output: export: .npz or .parquet.
+        host: serve: address to listen on.
+        port: serve: 0 takes a free one.
+    """
+    if action in ("add", "add-texts", "remove") and not paths:
+        raise InvalidInput(f"siglip2 index {action} needs at least one path")
+
+    from siglip2.search.collection import Collection
+
+    place = collection_path(collection)
+    making = action in ("add", "add-texts")
+    if making and collection is None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    with Collection.open(place, model, create=making, add_model=action == "reembed") as opened:
+        match action:
+            case "add":
+                return _add(opened, paths, batch_size, check_content)
+            case "add-texts":
+                for path in paths:
+                    print(f"{opened.add_texts(_text_rows(path), text_column=text_column)} texts from {path}")
+            case "reembed":
+                return _report(opened.reembed())
+            case "stats":
+                _stats(opened, place)
+            case "verify":
+                return _verify(opened, sample)
+            case "duplicates":
+                _duplicates(opened, similarity)
+            case "optimise":
+                quality = opened.vectors.optimise(opened.store, recall)
+                print(f"recall@10 {quality.recall_at_10:.4f} at search width {quality.expansion}")
+                return 0 if quality.recall_at_10 >= recall else 1
+            case "export":
+                _export(opened, output)
+            case "remove":
+                _remove(opened, paths)
+            case "serve":
+                from siglip2.search.gallery import serve_gallery
+
+                serve_gallery(opened, host=host, port=port)
+    return 0
+
+
+def collection_path(named: Path | None) -> Path:
+    """The collection's file: as named, SIGLIP2_COLLECTION, or one in the user's data folder."""
+    if named is not None:
+        return named
+    if "SIGLIP2_COLLECTION" in os.environ:
+        return Path(os.environ["SIGLIP2_COLLECTION"])
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "siglip2" / "photos.siglip2"
+
+
+def _add(opened: "Collection", paths: tuple[Path, ...], batch_size: int | None, check_content: bool) -> int:
+    from siglip2.progress import progress_bar
+    from siglip2.search.files import absolute, find_photos
+
+    watched = sys.stderr.isatty()
+    # Walked twice where someone watches: a bar without its end says little.
+    total = sum(1 for path in paths for _ in find_photos(absolute(path))) if watched else None
+    with progress_bar("photos", total, enabled=watched) as advance:
+        report = opened.add(paths, batch_size=batch_size, check_content=check_content, advance=advance)
+    return _report(report)
+
+
+def _report(report: "AddReport") -> int:
+    print(
+        f"{report.found} photos: {report.embedded} embedded, {report.known} unchanged, {report.placed} moved "
+        f"or copied, {len(report.broken)} unusable; {report.removed} removed"
+    )
+    for folder in report.kept_folders:
+        print(
+            f"siglip2: nothing is left in {folder}: its photos are kept in case a disk is not mounted; "
+            "`siglip2 index remove` forgets them",
+            file=sys.stderr,
+        )
+    for broken in report.broken:
+        print(f"  {broken.reason}", file=sys.stderr)
+    return 1 if report.broken else 0
+
+
+def _text_rows(path: Path) -> Iterator[Any]:
+    import csv
+    import json
+
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix == ".csv":
+                yield from (
+                    {name: _typed(value) for name, value in row.items()} for row in csv.DictReader(file)
+                )
+            elif path.suffix == ".jsonl":
+                yield from (json.loads(line) for line in file if line.strip())
+            else:
+                yield from (line.strip() for line in file if line.strip())
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{path} cannot be read: {error}") from error
+
+
+def _typed(value: str | None) -> str | float | None:
+    try:
+        return float(value) if value else value
+    except ValueError:
+        return value
+
+
+def _stats(opened: "Collection", place: Path) -> None:
+    beside = place.with_name(place.name + ".cache")
+    size = sum(file.stat().st_size for file in (place, *beside.glob("*")) if file.exists())
+    print(f"collection  {place}, {size / 1e6:.1f} MB with its copies")
+    for model in opened.store.models():
+        mark = "  (searched)" if model == opened.model else ""
+        print(
+            f"model       {model.model_id} ({model.fingerprint}): {opened.store.count(model)} vectors{mark}"
+        )
+    print(f"unusable    {len(opened.store.broken_files())} files")
+    if not opened.vectors.has_current_index(opened.store):
+        print("index       none that is up to date; searches compare with every row")
+        return
+    quality = opened.vectors.quality()
+    measured = "recall not measured: `siglip2 index optimise` does"
+    if quality:
+        measured = f"recall@10 {quality.recall_at_10:.4f} of exact on {quality.num_probes} of its vectors"
+    print(f"index       up to date, {measured}")
+
+
+def _verify(opened: "Collection", sample: int) -> int:
+    from siglip2.search.upkeep import verify
+
+    report = verify(opened, sample)
+    print(f"{report.checked} photos made again: smallest cosine {report.smallest_cosine:.6f}")
+    for problem in report.problems:
+        print(f"  {problem}", file=sys.stderr)
+    return 1 if report.problems else 0
+
+
+def _duplicates(opened: "Collection", similarity: float) -> None:
+    from siglip2.search.upkeep import duplicates
+
+    for group in duplicates(opened, similarity):
+        print(f"{group.least_cosine:.4f}")
+        for row in group.rows:
+            for name in row.paths or (row.text,):
+                print(f"  {name}")
+
+
+def _export(opened: "Collection", output: Path | None) -> None:
+    import numpy as np
+
+    from siglip2.cli.vector_files import check_output, open_vector_file
+
+    if output is None:
+        raise InvalidInput("export needs --output FILE.npz or FILE.parquet")
+    check_output(output)
+    ids, vectors = opened.vectors.all(opened.store)
+    model = opened.model
+    with open_vector_file(output, model.embed_dim, model.model_id, model.fingerprint) as file:
+        for start in range(0, len(ids), 1024):
+            rows = opened.store.rows(ids[start : start + 1024].tolist())
+            part = np.asarray(vectors[start : start + 1024])
+            file.add([row.paths[0] if row.paths else row.text or "" for row in rows], part)
+    print(f"{file.num_rows} vectors of {model.embed_dim} numbers in {output}")
+
+
+def _remove(opened: "Collection", paths: tuple[Path, ...]) -> None:
+    for path in paths:
+        full = os.path.abspath(path.expanduser())
+        opened.store.forget_files([full, *opened.store.paths_under(full)])
+    print(f"{opened.store.remove_unplaced()} photos removed from the collection; their files are untouched")

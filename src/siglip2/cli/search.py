@@ -1,0 +1,139 @@
+"""`siglip2 search`: find photos of a collection by words, by example, or both."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from siglip2.cli.index import collection_path
+from siglip2.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from siglip2.search.rows import Hit
+
+
+def search(
+    query: tuple[str, ...] = (),
+    *,
+    image: tuple[Path, ...] = (),
+    without: tuple[str, ...] = (),
+    where: tuple[str, ...] = (),
+    limit: int = 20,
+    offset: int = 0,
+    text_weight: float = 1.0,
+    image_weight: float = 1.0,
+    min_probability: float = 0.0,
+    kind: Literal["image", "text"] | None = None,
+    mode: Literal["auto", "exact", "index"] = "auto",
+    json: bool = False,
+    paths: bool = False,
+    paths0: bool = False,
+    open: bool = False,
+    collection: Path | None = None,
+    model: str | None = None,
+) -> int:
+    """Find photos of a collection; exit code 1 if there is no match.
+
+    Args:
+        query: phrases; quotes keep the words of one together.
+        image: example photos.
+        without: phrases that results should not fit; `--not` is the same.
+        where: filters, such as taken>=2020-06, camera~canon, folder=/photos, near=47.4,8.5,10, words=beach,
+            price<20.
+        limit: number of results.
+        offset: results to leave out at the beginning.
+        text_weight: of each phrase beside examples.
+        image_weight: of each example beside phrases.
+        min_probability: what fits a phrase less is no match.
+        kind: search photos or texts; by default photos where there are any.
+        mode: compare with every row, ask the index, or choose.
+        json: print one JSON object a line.
+        paths: print paths only, one a line.
+        paths0: print paths only, with a NUL behind each, for `xargs -0`.
+        open: show the results as a gallery in the browser, until Ctrl-C.
+        collection: its file; SIGLIP2_COLLECTION, or photos.siglip2 in the user's data folder.
+        model: which of its models; by default the first.
+    """
+    if not query and not image:
+        raise InvalidInput('say what to look for: siglip2 search "a red bicycle", or --image photo.jpg')
+
+    from siglip2.search.collection import Collection
+
+    with Collection.open(collection_path(collection), model, create=False) as opened:
+        if open:
+            return _open_gallery(opened, query, image)
+        hits = opened.search(
+            query,
+            list(image) or None,
+            not_=without,
+            where=where,
+            limit=limit,
+            offset=offset,
+            text_weight=text_weight,
+            image_weight=image_weight,
+            kind=kind,
+            min_probability=min_probability,
+            mode=mode,
+        )
+    if not hits:
+        print("siglip2: no good match", file=sys.stderr)
+        return 1
+    if paths or paths0:
+        _print_paths(hits, "\0" if paths0 else "\n")
+    elif json:
+        _print_json(hits)
+    else:
+        _print_table(hits)
+    return 0
+
+
+def hit_record(hit: "Hit") -> dict[str, Any]:
+    """A result as plain values, for JSON."""
+    facts = {name: value for name, value in asdict(hit.row.facts).items() if value is not None}
+    return {
+        "id": hit.row.id,
+        "paths": list(hit.row.paths),
+        "text": hit.row.text,
+        "score": hit.score,
+        "cosine": hit.cosine,
+        "logit": hit.logit,
+        "probability": hit.probability,
+        **facts,
+        "columns": dict(hit.row.columns),
+    }
+
+
+def _print_paths(hits: Sequence["Hit"], end: str) -> None:
+    # Bytes: names of files need not be valid text.
+    sys.stdout.flush()
+    for hit in hits:
+        sys.stdout.buffer.write(os.fsencode(hit.path or hit.row.text or "") + end.encode())
+    sys.stdout.buffer.flush()
+
+
+def _print_json(hits: Sequence["Hit"]) -> None:
+    import json
+
+    for hit in hits:
+        print(json.dumps(hit_record(hit)))
+
+
+def _print_table(hits: Sequence["Hit"]) -> None:
+    for hit in hits:
+        chance = "" if hit.probability is None else f"{hit.probability:.2g}"
+        name = (hit.path or hit.row.text or "").replace("\t", " ").replace("\n", " ")
+        if sys.stdout.isatty():
+            print(f"{hit.score:8.3f}  {chance:>9}  {name}")
+        else:
+            print(f"{hit.score:.6g}\t{chance}\t{name}")
+
+
+def _open_gallery(opened: Any, query: Sequence[str], image: Sequence[Path]) -> int:
+    if image:
+        raise InvalidInput("--open takes phrases; drop the example onto the page instead")
+    from siglip2.search.gallery import serve_gallery
+
+    serve_gallery(opened, port=0, query=" ".join(query), open_browser=True)
+    return 0

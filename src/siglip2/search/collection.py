@@ -1,0 +1,315 @@
+"""A collection of photos or texts: opened with a model, filled from folders, searched by words or example."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from siglip2.encoder import Encoder, load, sigmoid
+from siglip2.errors import InvalidInput
+from siglip2.inputs.sources import ImageSource
+from siglip2.search.files import absolute
+from siglip2.search.filters import Filter, parse_filter
+from siglip2.search.indexing import AddReport, FolderIndexer
+from siglip2.search.models import choose_model
+from siglip2.search.query import Query, Term
+from siglip2.search.rows import Hit, Kind, NewRow, Row, StoredModel, Value
+from siglip2.search.sqlite_store import SqliteStore
+from siglip2.search.store import Store
+from siglip2.search.vector_search import Mode, VectorSearch
+
+TextRow: TypeAlias = str | Mapping[str, Value]
+TEXT_BATCH = 256
+
+
+class Collection:
+    """Photos, texts, and what a model sees in them.
+
+    Attributes:
+        store: rows, files and vectors.
+        model: whose vectors are searched.
+        vectors: finds the nearest.
+    """
+
+    def __init__(
+        self, store: Store, model: StoredModel, vectors: VectorSearch, encoder: Callable[[], Encoder]
+    ):
+        """Most callers use `Collection.open`."""
+        self.store, self.model, self.vectors = store, model, vectors
+        self._make_encoder = encoder
+        self._encoder: Encoder | None = None
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        model: str | Path | Encoder | None = None,
+        *,
+        create: bool = True,
+        add_model: bool = False,
+    ) -> "Collection":
+        """Open a collection, or make one.
+
+        Args:
+            path: of its file; copies of the vectors that can be made again lie in PATH.cache.
+            model: an encoder, or the name of a model, loaded when it is needed; None takes the model that
+                the collection was made with.
+            create: make the collection where there is none.
+            add_model: keep vectors of this model beside those of others; `reembed` makes them.
+
+        Raises:
+            InvalidInput: no such collection, something else in its place, or one that holds vectors of
+                other models only.
+        """
+        place = Path(path).expanduser()
+        if not place.exists() and not (create and place.parent.is_dir()):
+            hint = (
+                "`siglip2 index add FOLDER` makes one" if place.parent.is_dir() else "its folder is missing"
+            )
+            raise InvalidInput(f"there is no collection {place}: {hint}")
+        is_new = not place.exists()
+        store = SqliteStore(place)
+        try:
+            stored, encoder = choose_model(store, place, model, is_new or not store.models(), add_model)
+        except BaseException:
+            store.close()
+            if is_new:
+                for ending in ("", "-wal", "-shm"):
+                    place.with_name(place.name + ending).unlink(missing_ok=True)
+            raise
+        vectors = VectorSearch(place.with_name(place.name + ".cache"), store.id, stored)
+        collection = cls(store, stored, vectors, lambda: load(stored.model_id))
+        collection._encoder = encoder
+        return collection
+
+    def __enter__(self) -> "Collection":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self.store.count(self.model)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.store.close()
+
+    @property
+    def encoder(self) -> Encoder:
+        """The model, loaded on first use.
+
+        Raises:
+            InvalidInput: its name leads to other weights than those that made the vectors.
+        """
+        if self._encoder is None:
+            encoder = self._make_encoder()
+            if encoder.fingerprint != self.model.fingerprint:
+                raise InvalidInput(
+                    f"the model {self.model.model_id} is not the one that made these vectors any more: its "
+                    "weights or its preprocessing have changed; re-embed with `siglip2 index reembed --model "
+                    f"{self.model.model_id}`"
+                )
+            self._encoder = encoder
+        return self._encoder
+
+    def add(
+        self,
+        folders: Iterable[str | os.PathLike[str]],
+        *,
+        batch_size: int | None = None,
+        check_content: bool = False,
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> AddReport:
+        """Bring photos of folders in, and forget those that are gone from there. Can be stopped and repeated.
+
+        Args:
+            folders: folders or files.
+            batch_size: photos per run of the tower; a batch is stored all or not at all.
+            check_content: read files again whose size and time have not changed.
+            advance: told the number of files that were finished.
+
+        Raises:
+            InvalidInput: a folder that does not exist, or one path instead of several.
+        """
+        if isinstance(folders, str | os.PathLike):
+            raise InvalidInput(f"expected several folders, got {folders!r}: put it in a list")
+        roots = [absolute(folder) for folder in folders]
+        indexer = FolderIndexer(
+            self.store,
+            self.model,
+            self.encoder,
+            batch_size=batch_size,
+            check_content=check_content,
+            advance=advance,
+        )
+        report = indexer.run(roots)
+        self.vectors.refresh(self.store)
+        return report
+
+    def add_texts(self, rows: Iterable[TextRow], *, text_column: str = "text") -> int:
+        """Bring texts in: captions, names of products. The same row twice is one row.
+
+        Args:
+            rows: texts, or mappings of which one value is the text and the others are kept as columns.
+            text_column: which one.
+
+        Returns:
+            Number of rows read.
+
+        Raises:
+            InvalidInput: a row without text.
+        """
+        remaining, total = iter(rows), 0
+        while batch := [_text_row(row, text_column) for row in islice(remaining, TEXT_BATCH)]:
+            self._embed_texts(batch)
+            total += len(batch)
+        self.vectors.refresh(self.store)
+        return total
+
+    def reembed(self, *, advance: Callable[[int], None] = lambda _: None) -> AddReport:
+        """Make this model's vectors of everything that the collection holds. Can be stopped and repeated."""
+        for other in self.store.models():
+            ids = self.store.matching(other, [Filter("kind", "=", "text")]).tolist()
+            for start in range(0, len(ids), TEXT_BATCH):
+                kept = self.store.rows(ids[start : start + TEXT_BATCH])
+                self._embed_texts(
+                    [_text_row({"text": row.text or "", **row.columns}, "text") for row in kept]
+                )
+        paths = [path for path in self.store.paths_under(os.path.abspath(os.sep)) if os.path.lexists(path)]
+        return self.add(paths, advance=advance)
+
+    def search(
+        self,
+        text: str | Sequence[str] = (),
+        image: ImageSource | Sequence[ImageSource] | None = None,
+        *,
+        not_: Sequence[str] = (),
+        where: Sequence[str | Filter] = (),
+        limit: int = 20,
+        offset: int = 0,
+        text_weight: float = 1.0,
+        image_weight: float = 1.0,
+        kind: Kind | None = None,
+        min_probability: float = 0.0,
+        mode: Mode = "auto",
+    ) -> list[Hit]:
+        """Find rows.
+
+        Args:
+            text: one phrase or several, exactly as they stand.
+            image: an example, or several.
+            not_: phrases that results should not fit.
+            where: filters; all of them hold.
+            limit: number of results.
+            offset: results to leave out at the beginning, for paging.
+            text_weight: of each phrase in a mixture.
+            image_weight: of each example in a mixture.
+            kind: photos or texts; None takes photos where there are any.
+            min_probability: with a phrase, results below this are no match: with none left the list is empty.
+            mode: `exact` compares with every row; `index` asks the index; `auto` asks it where it is up to
+                date and the collection too large for a scan.
+
+        Raises:
+            InvalidInput: neither phrase nor example, or a filter that cannot be read.
+            InvalidImage: an example cannot be used.
+        """
+        if limit < 1 or offset < 0:
+            raise InvalidInput(f"limit {limit} must be at least 1, and offset {offset} at least 0")
+        wanted = [*self._phrases(text, text_weight), *self._examples(image, image_weight)]
+        return self.search_terms(
+            wanted,
+            self._phrases(not_, 1.0),
+            where=where,
+            limit=limit,
+            offset=offset,
+            kind=kind,
+            min_probability=min_probability,
+            mode=mode,
+        )
+
+    def like(self, row_id: int, *, limit: int = 20, **options: object) -> list[Hit]:
+        """Rows like one of the collection's own, which is left out. Options as in `search`.
+
+        Raises:
+            InvalidInput: no such row.
+        """
+        vector = self.store.vector(self.model, row_id)
+        if vector is None:
+            raise InvalidInput(f"the collection has no row {row_id}")
+        own = self.store.rows([row_id])[0]
+        term = Term(vector, 1.0, own.kind == "text")
+        found = self.search_terms([term], limit=limit + 1, **options)  # pyright: ignore[reportArgumentType]
+        return [hit for hit in found if hit.row.id != row_id][:limit]
+
+    def search_terms(
+        self,
+        wanted: Sequence[Term],
+        unwanted: Sequence[Term] = (),
+        *,
+        where: Sequence[str | Filter] = (),
+        limit: int = 20,
+        offset: int = 0,
+        kind: Kind | None = None,
+        min_probability: float = 0.0,
+        mode: Mode = "auto",
+    ) -> list[Hit]:
+        """As `search`, with vectors that were made before."""
+        if not wanted:
+            raise InvalidInput("say what to look for: a phrase, an example image, or both")
+        filters = [parse_filter(each) if isinstance(each, str) else each for each in where]
+        chosen = kind or ("image" if self.vectors.has_images(self.store) else "text")
+        if self.vectors.is_mixed(self.store) or kind is not None:
+            filters.append(Filter("kind", "=", chosen))
+        query = Query(wanted, unwanted, self.vectors.sample(self.store))
+        ids, scores, vectors = self.vectors.nearest(self.store, query, filters, offset + limit, mode)
+        rows = {row.id: row for row in self.store.rows(ids[offset:].tolist())}
+        found = zip(ids[offset:].tolist(), scores[offset:].tolist(), vectors[offset:], strict=True)
+        hits = [
+            self._hit(rows[row_id], score, vector, query) for row_id, score, vector in found if row_id in rows
+        ]
+        if min_probability <= 0:
+            return hits
+        return [hit for hit in hits if hit.probability is None or hit.probability >= min_probability]
+
+    def _hit(self, row: Row, score: float, vector: np.ndarray, query: Query) -> Hit:
+        term = query.text or query.wanted[0]
+        cosine = float(vector @ term.vector)
+        if term.is_text == (row.kind == "text"):
+            # The scale and bias were learned for text against photo; they say nothing of two of a kind.
+            return Hit(row=row, score=score, cosine=cosine, logit=None, probability=None)
+        logit = self.model.logit_scale * cosine + self.model.logit_bias
+        return Hit(
+            row=row, score=score, cosine=cosine, logit=logit, probability=float(sigmoid(np.float64(logit)))
+        )
+
+    def _phrases(self, text: str | Sequence[str], weight: float) -> list[Term]:
+        texts = [text] if isinstance(text, str) else list(text)
+        return [Term(vector, weight, True) for vector in self.encoder.embed_texts(texts)] if texts else []
+
+    def _examples(self, image: ImageSource | Sequence[ImageSource] | None, weight: float) -> list[Term]:
+        if image is None:
+            return []
+        images = list(image) if isinstance(image, list | tuple) else [image]
+        return [Term(vector, weight, False) for vector in self.encoder.embed_images(images)]
+
+    def _embed_texts(self, rows: Sequence[NewRow]) -> None:
+        missing = [row for row in rows if not self.store.has_vector(self.model, row.digest)]
+        embedded = self.encoder.embed_texts([row.text or "" for row in missing])
+        new = [replace(row, vector=vector) for row, vector in zip(missing, embedded, strict=True)]
+        self.store.write(self.model, new)
+
+
+def _text_row(row: TextRow, text_column: str) -> NewRow:
+    columns = {text_column: row} if isinstance(row, str) else dict(row)
+    text = columns.pop(text_column, None)
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidInput(f"a row without text in the column {text_column!r}: {row!r}")
+    content = repr((text, sorted(columns.items()))).encode("utf-8", "surrogateescape")
+    digest = hashlib.blake2b(content, digest_size=20, person=b"siglip2 text").digest()
+    return NewRow(digest=digest, vector=None, kind="text", text=text, columns=columns)

@@ -1,0 +1,67 @@
+"""Photos below folders, however odd the folders are."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from siglip2.errors import InvalidInput
+from siglip2.search.rows import SeenFile
+
+_ENDINGS = "jpg jpeg jpe jfif png webp gif bmp dib tif tiff avif heic heif"
+SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split(" "))
+"""What is taken from a folder; a file that is named itself may be called anything."""
+
+_SKIPPED_FOLDERS = {"@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX"}
+
+
+def absolute(name: str | os.PathLike[str]) -> str:
+    """The path under which a collection keeps a file. Links are kept as they are.
+
+    Raises:
+        InvalidInput: there is no such file or folder.
+    """
+    path = os.path.abspath(os.path.expanduser(os.fspath(name)))
+    if not os.path.lexists(path):
+        raise InvalidInput(f"there is no file or folder {path}")
+    return path
+
+
+def find_photos(root: str) -> Iterator[SeenFile]:
+    """Files with an image's ending below a folder, or the file itself.
+
+    Hidden files and folders are left out, and thumbnails that storage devices keep beside photos. Links to
+    folders are followed, each folder once, so that loops end. Memory does not grow with the number of files.
+    """
+    if not os.path.isdir(root):
+        yield _seen(root)
+        return
+    visited: set[tuple[int, int]] = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in visited:
+            subfolders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        subfolders[:] = sorted(
+            name for name in subfolders if not name.startswith(".") and name not in _SKIPPED_FOLDERS
+        )
+        for name in sorted(names):
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+                yield _seen(os.path.join(folder, name))
+
+
+def is_regular(path: str) -> bool:
+    """Whether reading the file ends: no pipe, no device, no dangling link."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _seen(path: str) -> SeenFile:
+    try:
+        status = os.stat(path)
+    except OSError:  # a dangling or looping link: reading it will say so
+        return SeenFile(path=path, size=-1, mtime_ns=-1)
+    return SeenFile(path=path, size=status.st_size, mtime_ns=status.st_mtime_ns)

@@ -1,0 +1,198 @@
+"""Photos of folders into a collection: found, skipped if known, embedded, stored batch by batch."""
+
+import hashlib
+import io
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from siglip2.encoder import Encoder
+from siglip2.inputs.sources import MAX_FILE_BYTES
+from siglip2.search.files import find_photos, is_regular
+from siglip2.search.photo_facts import read_facts
+from siglip2.search.rows import BrokenFile, NewRow, PhotoFacts, SeenFile, StoredModel
+from siglip2.search.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddReport:
+    """What indexing did.
+
+    Attributes:
+        found: photos seen in the folders.
+        embedded: photos that went through the tower.
+        known: files that had not changed.
+        placed: files whose content the collection had already: moved, renamed, copied.
+        removed: photos whose files are gone.
+        broken: files that cannot be used, with the reason; those known to be broken and unchanged included.
+        kept_folders: folders in which nothing was found any more; their photos were kept, as an unmounted
+            disk looks the same.
+    """
+
+    found: int
+    embedded: int
+    known: int
+    placed: int
+    removed: int
+    broken: tuple[BrokenFile, ...]
+    kept_folders: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """A file on its way to the tower."""
+
+    file: SeenFile
+    digest: bytes
+    facts: PhotoFacts
+
+
+class _NamedBytes(io.BytesIO):
+    """Bytes of a file that was read already; errors call it by its path."""
+
+    def __init__(self, data: bytes, path: str):
+        super().__init__(data)
+        self.name = self.filename = path
+
+
+class FolderIndexer:
+    """One run over some folders. What a batch has stored stays, whatever ends the run."""
+
+    def __init__(
+        self,
+        store: Store,
+        model: StoredModel,
+        encoder: Encoder,
+        *,
+        batch_size: int | None = None,
+        check_content: bool = False,
+        advance: Callable[[int], None] = lambda _: None,
+    ):
+        """Prepare a run.
+
+        Args:
+            store: where rows go.
+            model: whose vectors these are.
+            encoder: makes them.
+            batch_size: photos per run of the tower and per commit.
+            check_content: read files again whose size and time have not changed.
+            advance: told the number of files that were finished.
+        """
+        self._store, self._model, self._encoder = store, model, encoder
+        self._batch_size = batch_size
+        self._check_content = check_content
+        self._advance = advance
+        self._found = self._embedded = self._known = self._placed = 0
+        self._broken: list[BrokenFile] = []
+        self._waiting: deque[_Read] = deque()
+        # On disk if it grows: memory stays constant, however many files there are.
+        self._seen = sqlite3.connect("")
+        self._seen.execute("CREATE TABLE seen (path BLOB PRIMARY KEY) WITHOUT ROWID")
+
+    def run(self, roots: Sequence[str]) -> AddReport:
+        """Index files and folders, given as absolute paths."""
+        for part in self._encoder.stream_images(self._new_photos(roots), batch_size=self._batch_size):
+            taken = [self._waiting.popleft() for _ in range(len(part.indices) + len(part.broken))]
+            first = self._embedded_from(part.indices.tolist(), [each.index for each in part.broken])
+            rows = [
+                NewRow(digest=read.digest, vector=vector, file=read.file, facts=read.facts)
+                for index, vector in zip(part.indices.tolist(), part.embeddings, strict=True)
+                for read in [taken[index - first]]
+            ]
+            broken = [
+                BrokenFile(file=taken[each.index - first].file, reason=each.reason) for each in part.broken
+            ]
+            self._store.write(self._model, rows, broken)
+            self._embedded += len(rows)
+            self._broken.extend(broken)
+            self._advance(len(taken))
+        kept = [root for root in roots if os.path.isdir(root) and self._forget_missing(root)]
+        return AddReport(
+            found=self._found,
+            embedded=self._embedded,
+            known=self._known,
+            placed=self._placed,
+            removed=self._store.remove_unplaced(),
+            broken=tuple(self._broken),
+            kept_folders=tuple(kept),
+        )
+
+    @staticmethod
+    def _embedded_from(good: list[int], broken: list[int]) -> int:
+        return min(good + broken)
+
+    def _new_photos(self, roots: Sequence[str]) -> Iterator[_NamedBytes]:
+        for root in roots:
+            for file in find_photos(root):
+                if self._first_time(file.path):
+                    self._found += 1
+                    yield from self._unless_known(file)
+
+    def _unless_known(self, file: SeenFile) -> Iterator[_NamedBytes]:
+        known = self._store.known_file(file.path)
+        unchanged = known is not None and known[0] == file and not self._check_content
+        if known and unchanged and self._store.has_vector(self._model, known[1]):
+            self._known += 1
+            self._advance(1)
+            return
+        broken = self._store.known_broken(file.path)
+        if broken and broken.file == file and not self._check_content:
+            self._broken.append(broken)
+            self._advance(1)
+            return
+        try:
+            data = self._read(file)
+        except OSError as error:
+            self._store_broken(file, f"{file.path} cannot be read: {error.strerror or error}")
+            return
+        digest = hashlib.blake2b(data, digest_size=20).digest()
+        if self._store.has_vector(self._model, digest):
+            self._store.write(self._model, [NewRow(digest=digest, vector=None, file=file)])
+            self._placed += 1
+            self._advance(1)
+            return
+        self._waiting.append(_Read(file=file, digest=digest, facts=read_facts(data)))
+        yield _NamedBytes(data, file.path)
+
+    @staticmethod
+    def _read(file: SeenFile) -> bytes:
+        if file.size >= 0 and not is_regular(file.path):
+            raise OSError(0, "it is not a regular file")
+        with open(file.path, "rb") as opened:
+            return opened.read(MAX_FILE_BYTES + 1)
+
+    def _store_broken(self, file: SeenFile, reason: str) -> None:
+        broken = BrokenFile(file=file, reason=reason)
+        self._store.write(self._model, [], [broken])
+        self._broken.append(broken)
+        self._advance(1)
+
+    def _first_time(self, path: str) -> bool:
+        sql = "INSERT OR IGNORE INTO seen VALUES (?)"
+        return self._seen.execute(sql, [os.fsencode(path)]).rowcount == 1
+
+    def _was_seen(self, path: str) -> bool:
+        sql = "SELECT 1 FROM seen WHERE path = ?"
+        return self._seen.execute(sql, [os.fsencode(path)]).fetchone() is not None
+
+    def _forget_missing(self, root: str) -> bool:
+        """Forget files below a folder that are gone; True if all are, and were kept for that."""
+        start = os.fsencode(os.path.join(root, ""))
+        sql = "SELECT 1 FROM seen WHERE path >= ? AND path < ? LIMIT 1"
+        end = start[:-1] + bytes([start[-1] + 1])
+        empty = self._seen.execute(sql, [start, end]).fetchone() is None
+        gone: list[str] = []
+        for path in self._store.paths_under(root):
+            # Written in the meantime by someone else: still there, so kept.
+            if not self._was_seen(path) and not os.path.lexists(path):
+                if empty:
+                    return True
+                gone.append(path)
+            if len(gone) >= 1000:
+                self._store.forget_files(gone)
+                gone.clear()
+        if gone:
+            self._store.forget_files(gone)
+        return False
