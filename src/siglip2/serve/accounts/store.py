@@ -33,7 +33,7 @@ class Caller:
 
 def authenticate(database: Database, secret: str) -> Caller | None:
     """The caller of a key, or None if it is unknown, expired, revoked, or its account is switched off."""
-    with database.transaction() as session:
+    with database.reading() as session:
         row = session.execute(
             select(ApiKey, Account)
             .join(Account, Account.id == ApiKey.account_id)
@@ -158,7 +158,7 @@ def find_account(session: Session, email: str) -> Account:
 
 def count_accounts(database: Database) -> int:
     """How many accounts there are."""
-    with database.transaction() as session:
+    with database.reading() as session:
         return session.scalar(select(func.count()).select_from(Account)) or 0
 
 
@@ -172,7 +172,7 @@ def usage_by_day(database: Database, account_id: int) -> list[dict[str, object]]
     )
     groups = (Usage.day, Usage.key_id, Usage.model)
     query = select(*groups, *sums).where(Usage.account_id == account_id).group_by(*groups)
-    with database.transaction() as session:
+    with database.reading() as session:
         rows = session.execute(query.order_by(Usage.day.desc(), Usage.key_id)).mappings().all()
     return [
         {**row, "images": int(row["images"]), "texts": int(row["texts"]), "cost": int(row["cost"])}

@@ -4,7 +4,7 @@ import base64
 import secrets
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -56,7 +56,14 @@ async def encode(
     return result
 
 
-def count(contents: Sequence[Content]) -> dict[str, int]:
+class Counts(TypedDict):
+    """How many images and texts a request holds."""
+
+    images: int
+    texts: int
+
+
+def count(contents: Sequence[Content]) -> Counts:
     """How many images and texts there are, as `Exchange.charged` takes them."""
     images = sum(isinstance(content, ImageInput) for content in contents)
     return {"images": images, "texts": len(contents) - images}

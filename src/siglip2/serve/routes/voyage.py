@@ -52,6 +52,7 @@ async def embed(
                 "text_tokens": encoded.text_tokens,
                 # As the model sees them, after resizing.
                 "image_pixels": sum(images) * patch * patch,
+                "video_pixels": 0,
                 "total_tokens": encoded.text_tokens + encoded.image_tokens,
             },
         }
