@@ -5,7 +5,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
 
 from siglip2.cli.index import collection_path
 from siglip2.errors import InvalidInput
@@ -18,7 +20,7 @@ def search(
     query: tuple[str, ...] = (),
     *,
     image: tuple[Path, ...] = (),
-    without: tuple[str, ...] = (),
+    not_: Annotated[tuple[str, ...], tyro.conf.arg(name="not")] = (),
     where: tuple[str, ...] = (),
     limit: int = 20,
     offset: int = 0,
@@ -39,7 +41,7 @@ def search(
     Args:
         query: phrases; quotes keep the words of one together.
         image: example photos.
-        without: phrases that results should not fit; `--not` is the same.
+        not_: phrases that results should not fit.
         where: filters, such as taken>=2020-06, camera~canon, folder=/photos, near=47.4,8.5,10, words=beach,
             price<20.
         limit: number of results.
@@ -67,7 +69,7 @@ def search(
         hits = opened.search(
             query,
             list(image) or None,
-            not_=without,
+            not_=not_,
             where=where,
             limit=limit,
             offset=offset,

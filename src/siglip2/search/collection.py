@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 
@@ -285,7 +285,7 @@ class Collection:
             return Hit(row=row, score=score, cosine=cosine, logit=None, probability=None)
         logit = self.model.logit_scale * cosine + self.model.logit_bias
         return Hit(
-            row=row, score=score, cosine=cosine, logit=logit, probability=float(sigmoid(np.float64(logit)))
+            row=row, score=score, cosine=cosine, logit=logit, probability=float(sigmoid(np.array(logit)))
         )
 
     def _phrases(self, text: str | Sequence[str], weight: float) -> list[Term]:
@@ -295,7 +295,7 @@ class Collection:
     def _examples(self, image: ImageSource | Sequence[ImageSource] | None, weight: float) -> list[Term]:
         if image is None:
             return []
-        images = list(image) if isinstance(image, list | tuple) else [image]
+        images = cast("list[ImageSource]", list(image) if isinstance(image, list | tuple) else [image])
         return [Term(vector, weight, False) for vector in self.encoder.embed_images(images)]
 
     def _embed_texts(self, rows: Sequence[NewRow]) -> None:

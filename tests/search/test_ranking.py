@@ -1,0 +1,39 @@
+"""Search gives the ranking that evaluation scores."""
+
+import numpy as np
+import pytest
+
+import siglip2
+from siglip2.data.research import flickr8k_captions
+from siglip2.evals.retrieval import retrieval
+from siglip2.search.collection import Collection
+
+
+def test_flickr8k_as_evaluated(tmp_path, shared_data):
+    """The 1,000 test photos with `nano`: every fifth one's first caption, hit@k and whole ranking."""
+    try:
+        encoder = siglip2.load("nano")
+    except siglip2.errors.ModelNotFound:  # pyright: ignore[reportAttributeAccessIssue]
+        pytest.skip("the bundled model is missing from this tree")
+    photos, captions = flickr8k_captions(shared_data, "test")
+    names = []
+    for index, data in enumerate(photos):
+        names.append(tmp_path / "photos" / f"{index:04}.jpg")
+        names[-1].parent.mkdir(exist_ok=True)
+        names[-1].write_bytes(data)
+    chosen = np.arange(0, len(photos), 5)
+    queries = [captions[index]["en"][0] for index in chosen]
+    images, texts = encoder.embed_images(names), encoder.embed_texts(queries)
+    expected = retrieval(images, texts, chosen).text_to_image
+
+    with Collection.open(tmp_path / "flickr", encoder) as collection:
+        assert collection.add([tmp_path / "photos"]).embedded == len(photos)
+        ranks = []
+        for query, text, own in zip(queries, texts, chosen, strict=True):
+            hits = collection.search(query, limit=len(photos), mode="exact")
+            order = [int((hit.path or "")[-8:-4]) for hit in hits]
+            # Same vectors, other order of additions: only cosines that differ by rounding may change places.
+            assert np.all(np.diff((images @ text)[order]) < 1e-6)
+            ranks.append(order.index(own))
+    for k, share in expected.items():
+        assert sum(rank < k for rank in ranks) == round(share.value * len(ranks))
