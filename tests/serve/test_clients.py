@@ -4,6 +4,7 @@ import base64
 import json
 from enum import StrEnum
 
+import httpx
 import numpy as np
 import pytest
 from pydantic import BaseModel
@@ -77,9 +78,9 @@ def test_openai_errors_and_models(openai_client, server):
         stranger.embeddings.create(model="tiny", input="x")
 
 
-def test_cohere(server, encoder):
+def test_cohere(server, encoder, http):
     cohere = pytest.importorskip("cohere", reason="needs cohere: pip install cohere")
-    client = cohere.ClientV2(api_key=server.key, base_url=server.url)
+    client = cohere.ClientV2(api_key=server.key, base_url=server.url, httpx_client=http)
     texts = client.embed(
         model="tiny", input_type="classification", texts=["a cat"], embedding_types=["float", "int8"]
     )
@@ -88,6 +89,13 @@ def test_cohere(server, encoder):
     np.testing.assert_allclose(images.embeddings.float_[0], encoder.embed_images([png(1)])[0], atol=1e-5)
     ranked = client.rerank(model="tiny", query="a cat", documents=["a dog", "a cat"], top_n=1)
     assert ranked.results[0].index == 1
+
+
+@pytest.fixture
+def http():
+    """A transport that is closed at the end; the clients leave theirs to the garbage collector."""
+    with httpx.Client(trust_env=False, timeout=30) as client:
+        yield client
 
 
 def test_voyage(server, encoder, tmp_path):
@@ -99,6 +107,9 @@ def test_voyage(server, encoder, tmp_path):
         answer = client.multimodal_embed(inputs=[["a cat"], [picture]], model="tiny")
     np.testing.assert_allclose(answer.embeddings[0], encoder.embed_texts(["a cat"])[0], atol=1e-5)
     assert len(answer.embeddings) == 2
+    from voyageai.api_resources import api_requestor
+
+    api_requestor._thread_context.session.close()
 
 
 def test_hugging_face(server, tmp_path):
@@ -111,6 +122,7 @@ def test_hugging_face(server, tmp_path):
     )
     assert {entry.label for entry in answer} == {"cat", "dog"}
     assert sum(entry.score for entry in answer) == pytest.approx(1)
+    hub.close_session()
 
 
 def test_load_generator_of_vllm(client):

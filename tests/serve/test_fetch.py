@@ -158,10 +158,9 @@ def test_names_with_a_private_answer(forbidden, answers):
 def test_one_look_up_decides(forbidden):
     """A name that is harmless when checked and private when connected to: there is no second question."""
     answers = [["192.0.2.1"], ["127.0.0.1"]]
-    settings = {"connect_seconds": 0.2}
-    fetch = fetcher(forbidden, names={"rebind.example": answers}, **settings)
+    fetch = fetcher(forbidden, names={"rebind.example": answers}, connect_seconds=0.2)
     failure(fetch, f"http://rebind.example:{forbidden.server_port}/")
-    assert fetch.lookups == ["rebind.example"]
+    assert fetch.lookups == ["rebind.example"]  # pyright: ignore[reportAttributeAccessIssue]
     assert forbidden.hits == []
 
 
@@ -172,7 +171,7 @@ def test_the_connection_goes_to_the_address_that_was_checked(forbidden):
     assert path == "/a"
     assert headers["Host"] == f"good.example:{forbidden.server_port}"
     assert headers["Accept-Encoding"] == "identity"
-    assert fetch.lookups == ["good.example"]
+    assert fetch.lookups == ["good.example"]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])

@@ -58,11 +58,17 @@ def balance(database):
         return session.get(Account, 1).balance
 
 
+def hold_for(database, wanted):
+    hold = reserve(database, wanted)
+    assert isinstance(hold, int)
+    return hold
+
+
 def test_settled_and_released(database):
-    paid = reserve(database, bill())
+    paid = hold_for(database, bill())
     assert balance(database) == 90
     settle(database, bill(), paid, b"{}", "application/json")
-    failed = reserve(database, bill())
+    failed = hold_for(database, bill())
     assert balance(database) == 80
     release(database, failed)
     release(database, failed)
@@ -72,7 +78,7 @@ def test_settled_and_released(database):
 
 def test_idempotency(database):
     named = bill(name="one")
-    hold = reserve(database, named)
+    hold = hold_for(database, named)
     with pytest.raises(StillRunning):
         reserve(database, named)
     settle(database, named, hold, b"answer", "text/plain")
@@ -80,7 +86,7 @@ def test_idempotency(database):
     with pytest.raises(charging.OtherRequest):
         reserve(database, replace(named, request_hash="other"))
     assert balance(database) == 90
-    failed = reserve(database, bill(name="two"))
+    failed = hold_for(database, bill(name="two"))
     release(database, failed)
     assert isinstance(reserve(database, bill(name="two")), int)
 
@@ -171,8 +177,8 @@ from siglip2.serve.accounts.charging import Bill, reserve, settle
 from siglip2.serve.accounts.database import Database
 database = Database(sys.argv[1])
 for number in range(10_000):
-    bill = Bill(account_id=1, key_id=1, model="m", images=1, texts=0, cost=1, idempotency_key=f"{sys.argv[2]}-{number}",
-                request_hash="h")
+    bill = Bill(account_id=1, key_id=1, model="m", images=1, texts=0, cost=1, request_hash="h",
+                idempotency_key=f"{sys.argv[2]}-{number}")
     hold = reserve(database, bill)
     print("held", flush=True)
     settle(database, bill, hold, b"answer", "x")

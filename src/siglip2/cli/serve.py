@@ -33,7 +33,7 @@ def serve(
         database: SQLAlchemy URL of the accounts; by default a SQLite file in the user's data folder.
         requests_per_minute: of a key that sets no limit of its own.
         rate_limit_storage: memory://, or the URL of a Redis.
-        fetch_urls: False refuses image URLs in requests.
+        fetch_urls: fetch images that requests name by URL.
         fetch_hosts: if given, only these hosts and what is below them.
         fetch_networks: private networks (CIDR) from which images may be fetched all the same.
     """
@@ -97,15 +97,18 @@ def default_database() -> Path:
 def welcome(host: str, port: int, *, open: bool, key: str | None) -> str:
     """What is printed at the start: the key, once, and a line to try."""
     base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    sent = "" if open else f" -H 'Authorization: Bearer {key or '$SIGLIP2_KEY'}'"
+    sent = "" if open else f' -H "Authorization: Bearer {key or "$SIGLIP2_KEY"}"'
     lines = [f"SigLIP 2 at {base}, documentation at {base}/docs"]
     if key is not None:
         lines.append(f"your key, shown this once: {key}")
     elif not open:
         lines.append("keys: siglip2 accounts create-key operator@localhost")
+    body = (
+        """{\\"labels\\": [\\"cat\\", \\"dog\\"], \\"input\\": \\"$(base64 < photo.jpg | tr -d '\\n')\\"}"""
+    )
+    # Through a pipe: a photo is longer than an argument may be.
     lines.append(
-        f"try: curl {base}/v1/classify{sent} -H 'Content-Type: application/json' "
-        """-d "{\\"labels\\": [\\"cat\\", \\"dog\\"], \\"input\\": \\"$(base64 -w0 photo.jpg)\\"}\""""
+        f'try: echo "{body}" | curl {base}/v1/classify{sent} -H "Content-Type: application/json" -d @-'
     )
     return "\n".join(lines)
 

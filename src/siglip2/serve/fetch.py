@@ -14,6 +14,7 @@ from time import perf_counter
 from weakref import WeakValueDictionary
 
 import httpcore
+from httpcore import AnyIOBackend
 
 from siglip2.serve.addresses import Address, may_reach, parse_address
 from siglip2.serve.errors import ApiError, bad_request, unusable_image
@@ -183,7 +184,7 @@ class _PinnedBackend(httpcore.AsyncNetworkBackend):
 
     def __init__(self, address: Address):
         self._address = address
-        self._inner = httpcore.AnyIOBackend()
+        self._inner: httpcore.AsyncNetworkBackend = AnyIOBackend()
 
     async def connect_tcp(
         self,
