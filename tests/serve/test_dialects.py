@@ -181,7 +181,7 @@ def test_headers(client):
 def test_what_is_charged(client, server):
     def balance():
         with server.database.transaction() as session:
-            return session.query(Account).one().balance
+            return session.get(Account, 1).balance
 
     before = balance()
     post(client, "/v1/classify", input=data_url(), labels=LABELS)
