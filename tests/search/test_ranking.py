@@ -34,6 +34,6 @@ def test_flickr8k_as_evaluated(tmp_path, shared_data):
             order = [int((hit.path or "")[-8:-4]) for hit in hits]
             # Same vectors, other order of additions: only cosines that differ by rounding may change places.
             assert np.all(np.diff((images @ text)[order]) < 1e-6)
-            ranks.append(order.index(own))
+            ranks.append(order.index(int(own)))
     for k, share in expected.items():
         assert sum(rank < k for rank in ranks) == round(share.value * len(ranks))

@@ -1,0 +1,82 @@
+"""`siglip2 index` and `siglip2 search`, as typed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.search.conftest import draw_photos
+
+from siglip2.cli.main import run
+from siglip2.errors import InvalidInput
+from siglip2.weights.load import save_checkpoint
+
+
+@pytest.fixture
+def indexed(tmp_path: Path, encoder, photos, monkeypatch: pytest.MonkeyPatch) -> Path:
+    save_checkpoint(encoder.checkpoint, tmp_path / "model")
+    monkeypatch.setenv("SIGLIP2_COLLECTION", str(tmp_path / "photos.siglip2"))
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    assert run(["index", "add", str(photos), "--model", str(tmp_path / "model")]) == 1
+    return photos
+
+
+def test_add_and_search(indexed, capsys):
+    assert run(["index", "add", str(indexed)]) == 1
+    output = capsys.readouterr()
+    assert "21 photos: 0 embedded, 20 unchanged, 0 moved or copied, 1 unusable" in output.out
+    assert "broken.jpg" in output.err
+    assert run(["search", "a dog", "--limit", "3", "--json"]) == 0
+    hits = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(hits) == 3
+    assert hits[0]["probability"] > hits[1]["probability"]
+    assert run(["search", "a dog", "--not", "zebra", "--where", "width=40", "--limit", "2"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_paths_for_other_programs(indexed, capfdbinary):
+    example = indexed / "photo_005.png"
+    assert run(["search", "--image", str(example), "--paths0", "--limit", "1"]) == 0
+    assert capfdbinary.readouterr().out.endswith(str(example).encode() + b"\0")
+
+
+def test_no_good_match(indexed, capsys):
+    assert run(["search", "a dog", "--min-probability", "0.999"]) == 1
+    assert "no good match" in capsys.readouterr().err
+
+
+def test_looking_after_it(indexed, tmp_path, capsys):
+    assert run(["index", "optimise"]) == 0
+    assert run(["index", "verify"]) == 0
+    assert run(["index", "stats"]) == 0
+    assert "recall@10 1.0000 of exact" in capsys.readouterr().out
+    draw_photos(indexed / "more", 1)[0].rename(indexed / "again.png")
+    image = (indexed / "photo_001.png").read_bytes()
+    (indexed / "photo_001.bmp").write_bytes(image + b" ")
+    run(["index", "add", str(indexed)])
+    capsys.readouterr()
+    assert run(["index", "duplicates", "--similarity", "0.9999"]) == 0
+    assert "photo_001.bmp" in capsys.readouterr().out
+    assert run(["index", "export", "--output", str(tmp_path / "all.npz")]) == 0
+    assert run(["index", "remove", str(indexed / "photo_002.png")]) == 0
+    assert "1 photos removed" in capsys.readouterr().out
+
+
+def test_captions_by_picture(indexed, tmp_path, capsys):
+    table = tmp_path / "products.csv"
+    table.write_text("name,price\nshoe,10\nhat,30\n")
+    other = ["--collection", str(tmp_path / "products.siglip2")]
+    command = ["index", "add-texts", str(table), "--text-column", "name", "--model", str(tmp_path / "model")]
+    assert run([*command, *other]) == 0
+    image = str(indexed / "photo_001.png")
+    capsys.readouterr()
+    assert run(["search", "--image", image, "--where", "price<20", "--paths", *other]) == 0
+    assert capsys.readouterr().out == "shoe\n"
+
+
+def test_mistakes(tmp_path):
+    with pytest.raises(InvalidInput, match="there is no collection"):
+        run(["search", "a dog", "--collection", str(tmp_path / "none")])
+    with pytest.raises(InvalidInput, match="at least one path"):
+        run(["index", "add"])
+    with pytest.raises(InvalidInput, match="what to look for"):
+        run(["search"])
