@@ -5,12 +5,12 @@ import threading
 
 import numpy as np
 import pytest
+from tests.serve.conftest import png
 
 from siglip2.serve.batcher import Batcher
 from siglip2.serve.engine import Engine
 from siglip2.serve.errors import ApiError
 from siglip2.serve.settings import EngineSettings
-from tests.serve.conftest import png
 
 
 def run(work, batcher):
