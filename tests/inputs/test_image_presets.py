@@ -105,7 +105,7 @@ def test_scaled_decoding_changes_photos_little(shared_data, preset):
     reduced = 0
     for photo in photos(shared_data):
         whole, scaled = (
-            ImagePreprocessor(vision(image=224), preset, scaled_decoding=switch).prepare_one(photo).patches
+            ImagePreprocessor(vision(image=64), preset, scaled_decoding=switch).prepare_one(photo).patches
             for switch in (False, True)
         )
         difference = np.abs(whole.astype(int) - scaled)
