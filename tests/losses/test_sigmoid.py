@@ -30,7 +30,8 @@ def test_reference_values_and_gradients(golden_dir):
     np.testing.assert_allclose(loss.item(), golden["loss"], rtol=1e-5)
     for tensor, name in zip(inputs, names, strict=True):
         expected = np.atleast_1d(golden[f"grad_{name}"])
-        np.testing.assert_allclose(tensor.grad, expected, rtol=1e-4, atol=1e-6)
+        assert tensor.grad is not None
+        np.testing.assert_allclose(tensor.grad.numpy(), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_several_positives_of_one_image_follow_the_formula():

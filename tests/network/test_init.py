@@ -42,8 +42,8 @@ def test_spread_of_every_kind_of_weight():
     vision, width = model.vision_model, CONFIG.vision.width
     xavier = math.sqrt(6 / (2 * width))
     for weight in (
-        vision.encoder.layers[0].self_attn.q_proj.weight,
-        *vision.head.attention.in_proj_weight.chunk(3),
+        vision.get_parameter("encoder.layers.0.self_attn.q_proj.weight"),
+        *vision.get_parameter("head.attention.in_proj_weight").chunk(3),
     ):
         assert weight.abs().max() == pytest.approx(xavier, rel=0.01)
     assert vision.head.probe.abs().max() <= math.sqrt(6 / (1 + width))

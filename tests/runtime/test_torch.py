@@ -15,11 +15,11 @@ def test_raw_pixels_are_normalised(golden_dir):
     runtime = TorchRuntime(read_big_vision(golden_dir / f"{GOLDEN[0]}.npz"), device="cpu")
     raw = np.random.default_rng(0).integers(0, 256, (2, 16, 768), dtype=np.uint8)
     grids = np.full((2, 2), 4, np.int32)
-    pooled = [
+    raw_pooled, float_pooled = (
         runtime.encode_images(ImageBatch(patches=patches, grids=grids)).pooled
         for patches in (raw, (raw / 127.5 - 1).astype(np.float32))
-    ]
-    assert_close(*pooled)
+    )
+    assert_close(raw_pooled, float_pooled)
 
 
 def test_what_cannot_run_is_refused(golden_dir):

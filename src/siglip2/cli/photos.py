@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siglip2.errors import InvalidInput
+from siglip2.inputs.suffixes import SUFFIXES
 
 if TYPE_CHECKING:
     from siglip2.pipeline import BrokenImage
-
-_ENDINGS = "jpg jpeg jpe jfif png webp gif bmp dib tif tiff avif heic heif"
-SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split(" "))
-"""What is taken from a folder; a file that is named itself may be called anything."""
 
 
 def find_photos(names: Sequence[str]) -> list[str]:

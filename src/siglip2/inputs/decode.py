@@ -24,9 +24,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
 JPEG_OVERSIZE = 5.1
 """Scaled decoding leaves a JPEG at least this many times the target on both sides, so that most of the
-anti-aliased reduction is still done by the preset's own filter. Measured with `nano` on 35 photographs, lowest
-cosine to the embedding of full decoding: 0.9985 at 2.9, 0.9990 at 4.1, 0.99999 at 5.1. Of a 4000 x 3000 photo
-for 256 pixels half of each side is decoded."""
+anti-aliased reduction is still done by the preset's own filter. Measured with `nano` on 35 photographs, the
+lowest cosine to the embedding of full decoding: 0.9985 at 2.9, 0.9990 at 4.1, 0.99999 at 5.1. Of a
+4000 x 3000 photo for 256 pixels half of each side is decoded."""
 
 TargetSize: TypeAlias = int | tuple[int, int] | Callable[[int, int], tuple[int, int]]
 """Side of a square, (height, width), or a function of the photo's (height, width) that gives them."""

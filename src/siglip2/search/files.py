@@ -6,11 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from siglip2.errors import InvalidInput
+from siglip2.inputs.suffixes import SUFFIXES
 from siglip2.search.rows import SeenFile
-
-_ENDINGS = "jpg jpeg jpe jfif png webp gif bmp dib tif tiff avif heic heif"
-SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split(" "))
-"""What is taken from a folder; a file that is named itself may be called anything."""
 
 _SKIPPED_FOLDERS = {"@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX"}
 

@@ -149,8 +149,8 @@ def train(
 
 @torch.no_grad()
 def _update_average(average: dict[str, Tensor], model: SigLIP2, decay: float) -> None:
-    values = list(average.values())
-    torch._foreach_lerp_(values, list(model.state_dict().values()), 1 - decay)
+    for name, value in model.state_dict().items():
+        average[name].lerp_(value, 1 - decay)
 
 
 def _stop_on_sigterm() -> list[int]:

@@ -33,20 +33,20 @@ def draw_batch(sources: Sequence[Source], data: Sequence[CaptionedImages], *, se
         indices = _indices(len(captioned), source.images_per_batch, (seed, number), step)
         images.append(captioned.images[indices])
         class_text: dict[int, int] = {}
-        for index in indices:
+        for index in indices.tolist():
             label = int(captioned.classes[index])
             if label < 0 or label not in class_text:
                 choices = captioned.captions[index]
                 class_text[label] = len(texts)
-                texts.append(choices[rng.integers(len(choices))])
+                texts.append(choices[int(rng.integers(len(choices)))])
             text_of_image.append(class_text[label])
     return Batch(images=images, texts=texts, text_of_image=np.array(text_of_image))
 
 
 def _indices(num_samples: int, batch: int, seed: tuple[int, int], step: int) -> np.ndarray:
     positions = np.arange(step * batch, (step + 1) * batch)
-    epochs, offsets = positions // num_samples, positions % num_samples
-    return np.array([_permutation(num_samples, (*seed, e))[o] for e, o in zip(epochs, offsets, strict=True)])
+    places = [divmod(int(position), num_samples) for position in positions]
+    return np.array([_permutation(num_samples, (*seed, epoch))[offset] for epoch, offset in places])
 
 
 @lru_cache(maxsize=16)
