@@ -37,7 +37,7 @@ class EmbeddedImages:
 
     Attributes:
         indices: (B,) int64, positions in the input of the rows of `embeddings`.
-        embeddings: (B, E) float32 of unit length.
+        embeddings: (B, E) float32, of unit length unless asked otherwise.
         broken: images of this stretch of the input that could not be used.
     """
 
@@ -66,10 +66,12 @@ class PatchFeatures:
     Attributes:
         features: (h, w, D) float32 after the last norm and before pooling, not normalised.
         grid: (h, w), patches high and wide.
+        pooled: (E,) float32, output of the attention-pooling head over all patches, not normalised.
     """
 
     features: np.ndarray
     grid: tuple[int, int]
+    pooled: np.ndarray
 
 
 class Encoder:
@@ -106,14 +108,24 @@ class Encoder:
         self.model_id = model_id or checkpoint.source
         self.logit_scale = float(np.exp(checkpoint.read("logit_scale")[0]))
         self.logit_bias = float(checkpoint.read("logit_bias")[0])
-        preset = image_preset or checkpoint.preprocessing.image_preset
-        self._images = ImagePreprocessor(checkpoint.config.vision, preset)
+        self._image_preset: ImagePreset = image_preset or checkpoint.preprocessing.image_preset
+        self._images = ImagePreprocessor(checkpoint.config.vision, self._image_preset)
         self._lowercase: Lowercase = lowercase or checkpoint.preprocessing.lowercase
 
     @property
     def embed_dim(self) -> int:
         """Width E of the embeddings."""
         return self.checkpoint.config.embed_dim
+
+    @property
+    def image_preset(self) -> ImagePreset:
+        """How pixels reach the model's resolution."""
+        return self._image_preset
+
+    @property
+    def lowercase(self) -> Lowercase:
+        """Which letters of a text are lower-cased."""
+        return self._lowercase
 
     @property
     def default_batch_size(self) -> int:
@@ -197,17 +209,21 @@ class Encoder:
         batch_size: int | None = None,
         progress: bool = False,
         max_num_patches: int | None = None,
+        normalize: bool = True,
     ) -> Iterator[EmbeddedImages]:
         """Embed images and give the results batch by batch, in constant memory.
 
-        Unusable images are reported in the results, not raised. Arguments as in `embed_images`.
+        Unusable images are reported in the results, not raised. Arguments as in `embed_images`, and:
+
+        Args:
+            normalize: bring embeddings to unit length. Without it they are the raw output of the pooling
+                head, on which probes are fitted.
         """
         encoded = self._encode(images, batch_size, progress, max_num_patches, return_patches=False)
         for group, features in encoded:
             pooled = np.zeros((0, self.embed_dim), np.float32) if features is None else features.pooled
-            yield EmbeddedImages(
-                indices=group.indices, embeddings=to_unit_length(pooled), broken=group.broken
-            )
+            embeddings = to_unit_length(pooled) if normalize else pooled
+            yield EmbeddedImages(indices=group.indices, embeddings=embeddings, broken=group.broken)
 
     def embed_texts(
         self, texts: Iterable[str], *, batch_size: int | None = None, progress: bool = False
@@ -278,11 +294,12 @@ class Encoder:
                 raise InvalidImage(group.broken[0].reason)
             assert features is not None
             assert features.patches is not None
-            for patches, image in zip(features.patches, group.images, strict=True):
+            rows = zip(features.patches, features.pooled, group.images, strict=True)
+            for patches, pooled, image in rows:
                 height, width = image.grid
                 # A copy, so that one image does not keep the padded batch alive.
                 grid = patches[: height * width].reshape(height, width, -1).copy()
-                results.append(PatchFeatures(features=grid, grid=image.grid))
+                results.append(PatchFeatures(features=grid, grid=image.grid, pooled=pooled.copy()))
         return results
 
     def _encode(
