@@ -128,6 +128,20 @@ class Encoder:
         return self._lowercase
 
     @property
+    def image_preprocessor(self) -> ImagePreprocessor:
+        """Images to the patches that the image tower takes, for those who make their own batches."""
+        return self._images
+
+    @property
+    def text_preprocessor(self) -> TextPreprocessor:
+        """Texts to the token ids that the text tower takes.
+
+        Raises:
+            InvalidInput: the model has no vocabulary beside its weights.
+        """
+        return self._texts
+
+    @property
     def default_batch_size(self) -> int:
         """Images per batch where the caller names no number."""
         return CPU_BATCH if self.runtime.device.startswith("cpu") else ACCELERATOR_BATCH

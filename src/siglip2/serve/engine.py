@@ -57,8 +57,8 @@ class Engine:
         self.encoder = encoder
         self.settings = settings
         # The encoder's own preprocessing, without its batching.
-        self._image_inputs = encoder._images
-        self._text_inputs = encoder._texts
+        self._image_inputs = encoder.image_preprocessor
+        self._text_inputs = encoder.text_preprocessor
         self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="siglip2-decode")
         vision = encoder.checkpoint.config.vision
         self.images = Batcher[PreparedImage, np.ndarray](
