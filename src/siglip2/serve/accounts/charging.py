@@ -38,6 +38,8 @@ class Bill:
         cost: micro-units.
         idempotency_key: the caller's name for the request, if any.
         request_hash: of route and body.
+        kind: of the request, as usage is listed.
+        tokens: read, known once the work is done.
     """
 
     account_id: int
@@ -48,6 +50,8 @@ class Bill:
     cost: int
     idempotency_key: str | None
     request_hash: str
+    kind: str = ""
+    tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,8 @@ def settle(database: Database, bill: Bill, hold_id: int, body: bytes, media_type
                 images=bill.images,
                 texts=bill.texts,
                 cost=bill.cost,
+                kind=bill.kind,
+                tokens=bill.tokens,
             )
         )
         answer = session.scalars(select(Answer).where(Answer.hold_id == hold_id)).first()
