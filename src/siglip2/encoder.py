@@ -1,7 +1,7 @@
 """Images and texts to unit vectors of one space. Every use of the model goes through `Encoder`."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -267,6 +267,14 @@ class Encoder:
                 parts.append(to_unit_length(self.runtime.encode_texts(self._texts(batch))))
                 advance(len(batch))
         return np.concatenate(parts)
+
+    def tokenize(self, texts: Sequence[str]) -> np.ndarray:
+        """Token ids as the text tower takes them, (T, context_length) int32: end token, then padding.
+
+        Raises:
+            InvalidInput: something that is no text, or a model that has no vocabulary beside its weights.
+        """
+        return self._texts(list(texts))
 
     def score(self, images: Iterable[ImageSource], texts: Iterable[str]) -> Scores:
         """Compare every image with every text.
