@@ -1,5 +1,6 @@
 """`siglip2 serve`: the HTTP service, with accounts, and a key on the first start."""
 
+import re
 import sys
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -11,26 +12,31 @@ OPERATOR_CREDIT = 1_000_000_000
 
 
 def serve(
+    models: tuple[str, ...] = (),
     *,
     model: str | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
     open: bool = False,
     database: str | None = None,
+    collection: tuple[str, ...] = (),
     requests_per_minute: int = 600,
     rate_limit_storage: str = "memory://",
     fetch_urls: bool = True,
     fetch_hosts: tuple[str, ...] = (),
     fetch_networks: tuple[str, ...] = (),
 ) -> None:
-    """Serve a model over HTTP to existing clients; see docs/api.md and docs/operate.md.
+    """Serve models over HTTP to existing clients; see docs/api.md and docs/operate.md.
 
     Args:
-        model: as for the other commands; by default `nano`, which is bundled.
+        models: as for the other commands, or NAME=MODEL; requests name one, the first is the default. None
+            is `nano`, which is bundled.
+        model: the same, for a single one.
         host: address to listen at.
         port: to listen at.
         open: no accounts and no keys; only for a loopback address.
         database: SQLAlchemy URL of the accounts; by default a SQLite file in the user's data folder.
+        collection: NAME=PATH, files of `siglip2 index` that requests may search.
         requests_per_minute: of a key that sets no limit of its own.
         rate_limit_storage: memory://, or the URL of a Redis.
         fetch_urls: fetch images that requests name by URL.
@@ -41,6 +47,7 @@ def serve(
         import uvicorn
 
         from siglip2.serve.app import create_app
+        from siglip2.serve.models import parse_models
         from siglip2.serve.settings import FetchSettings, ServeSettings
     except ModuleNotFoundError as error:
         raise InvalidInput(f"serving needs {error.name}: pip install 'siglip2[serve]'") from error
@@ -51,10 +58,17 @@ def serve(
         networks = tuple(ip_network(network) for network in fetch_networks)
     except ValueError as error:
         raise InvalidInput(f"--fetch-networks takes networks such as 192.168.1.0/24: {error}") from error
+    if model is not None and models:
+        raise InvalidInput(f"name the models in one place: siglip2 serve {' '.join((model, *models))}")
+    sources = parse_models(models or (model or "nano",))
+    default, *others = sources
     settings = ServeSettings(
         open=open,
         database=url,
-        model=model or "nano",
+        model=default,
+        other_models=tuple(others),
+        sources=sources,
+        collections=_named_paths(collection),
         requests_per_minute=requests_per_minute,
         rate_limit_storage=rate_limit_storage,
         fetch=FetchSettings(enabled=fetch_urls, allowed_hosts=fetch_hosts, allowed_networks=networks),
@@ -111,6 +125,20 @@ def welcome(host: str, port: int, *, open: bool, key: str | None) -> str:
         f'try: echo "{body}" | curl {base}/v1/classify{sent} -H "Content-Type: application/json" -d @-'
     )
     return "\n".join(lines)
+
+
+def _named_paths(given: tuple[str, ...]) -> dict[str, Path]:
+    """Collections of `NAME=PATH`."""
+    paths: dict[str, Path] = {}
+    for text in given:
+        name, _, path = text.partition("=")
+        if not path or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or name in paths:
+            raise InvalidInput(
+                f"--collection takes NAME=PATH, with names of letters, digits, dots and dashes, each once; "
+                f"got {text!r}"
+            )
+        paths[name] = Path(path)
+    return paths
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,6 +1,6 @@
 """The FastAPI application."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
@@ -14,51 +14,86 @@ from siglip2 import __version__
 from siglip2.encoder import Encoder, load
 from siglip2.serve.accounts.charging import release_all
 from siglip2.serve.accounts.database import Database
-from siglip2.serve.engine import Engine
+from siglip2.serve.accounts.label_sets import RememberedLabelSets, StoredLabelSets
 from siglip2.serve.errors import ApiError, bad_request
 from siglip2.serve.fetch import Fetcher
 from siglip2.serve.gate import Gate
 from siglip2.serve.metrics import Metrics
+from siglip2.serve.models import Models
+from siglip2.serve.mounts import Mounts
 from siglip2.serve.rates import RateLimiter
 from siglip2.serve.routes import (
+    admin,
     chat,
     classify,
     cohere,
     embeddings,
     huggingface,
-    models,
+    label_sets,
+    organization,
     probes,
     rerank,
     score,
+    search,
+    vector_stores,
     voyage,
+)
+from siglip2.serve.routes import (
+    models as model_list,
 )
 from siglip2.serve.service import Service
 from siglip2.serve.settings import ServeSettings
 
-ROUTERS = (classify, embeddings, score, rerank, cohere, voyage, chat, huggingface, models, probes)
+ROUTERS = (
+    classify,
+    label_sets,
+    embeddings,
+    score,
+    rerank,
+    cohere,
+    voyage,
+    chat,
+    huggingface,
+    search,
+    vector_stores,
+    model_list,
+    organization,
+    admin,
+    probes,
+)
 
 
 def create_app(
-    settings: ServeSettings | None = None, *, encoder: Encoder | None = None, fetcher: Fetcher | None = None
+    settings: ServeSettings | None = None,
+    *,
+    encoder: Encoder | None = None,
+    fetcher: Fetcher | None = None,
+    load_model: Callable[[str], Encoder] = load,
 ) -> FastAPI:
     """The service as an ASGI application.
 
     Args:
         settings: None for the defaults, with accounts in a SQLite file of the working folder.
-        encoder: the model; None loads `settings.model`.
+        encoder: the default model; None loads it as the others.
         fetcher: of image URLs; None makes one from the settings.
+        load_model: makes the models of the settings, and makes them again when they are reloaded.
+
+    Raises:
+        Siglip2Error: a model or a collection cannot be opened.
     """
     settings = settings or ServeSettings()
-    encoder = encoder or load(settings.model)
-    engine = Engine(encoder, settings.engine)
-    metrics = Metrics(engine)
+    models = Models(settings, load_model, encoder)
+    metrics = Metrics(models)
+    database = None if settings.open else Database(settings.database)
     service = Service(
         settings=settings,
-        engine=engine,
+        models=models,
         fetcher=fetcher or Fetcher(settings.fetch),
         metrics=metrics,
-        database=None if settings.open else Database(settings.database),
+        database=database,
         rates=RateLimiter(settings),
+        label_sets=RememberedLabelSets() if database is None else StoredLabelSets(database),
+        mounts=Mounts(settings.collections, models),
     )
 
     @asynccontextmanager
@@ -68,9 +103,10 @@ def create_app(
             if service.database.url.startswith("sqlite"):
                 # Its only process begins: what is still held was held by one that died.
                 release_all(service.database)
-        await engine.start()
+        await models.start()
         yield
-        await engine.stop()
+        await models.stop()
+        service.mounts.close()
         if service.database is not None:
             service.database.close()
 

@@ -61,6 +61,8 @@ class Batcher(Generic[Item, Result]):
         self._task: asyncio.Task[None] | None = None
         self.batches = 0
         self.items = 0
+        self.in_trouble = False
+        self._since: float | None = None
 
     def start(self) -> None:
         """Begin to take items."""
@@ -79,6 +81,11 @@ class Batcher(Generic[Item, Result]):
     def alive(self) -> bool:
         """Whether the worker runs."""
         return self._task is not None and not self._task.done()
+
+    @property
+    def running_seconds(self) -> float:
+        """How long the present batch has been running; 0 when idle."""
+        return 0.0 if self._since is None else perf_counter() - self._since
 
     @property
     def num_waiting(self) -> int:
@@ -138,17 +145,21 @@ class Batcher(Generic[Item, Result]):
 
     async def _run_batch(self, batch: list[_Waiting[Item, Result]]) -> None:
         loop = asyncio.get_running_loop()
-        start = perf_counter()
+        self._since = start = perf_counter()
         try:
             results = await loop.run_in_executor(self._thread, self._run, [each.item for each in batch])
         except Exception as error:
+            self.in_trouble = True
             if len(batch) > 1:
                 for waiting in batch:
                     await self._run_batch([waiting])
             elif not batch[0].future.done():
                 batch[0].future.set_exception(error)
             return
+        finally:
+            self._since = None
         ran = perf_counter() - start
+        self.in_trouble = False
         self.batches += 1
         self.items += len(batch)
         for waiting, result in zip(batch, results, strict=True):

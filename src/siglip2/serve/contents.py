@@ -32,9 +32,9 @@ class TextInput:
 
 @dataclass(frozen=True)
 class ImageInput:
-    """An image's URL, data URL or base64, and where it stands in the request."""
+    """An image's URL, data URL, base64 or uploaded file, and where it stands in the request."""
 
-    source: str
+    source: str | bytes
     param: str
 
 
@@ -53,6 +53,8 @@ def parse_content(value: Any, param: str, *, strings_are_images: bool = False) -
     if isinstance(value, str):
         image = strings_are_images or _DATA_URL.match(value)
         return ImageInput(value, param) if image else TextInput(value, param)
+    if isinstance(value, bytes):
+        return ImageInput(value, param)
     if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
         return parse_parts(value, param)
     if not isinstance(value, dict):
@@ -142,16 +144,18 @@ async def _caught(reading: Any) -> bytes | ApiError:
 
 
 async def _read(image: ImageInput, fetcher: Fetcher) -> bytes:
-    source = image.source
+    source, most = image.source, fetcher.settings.max_bytes
+    if isinstance(source, bytes):
+        return _checked(source, image.param, most)
     if source[:5].lower() == "data:":
         header = _DATA_URL.match(source)
         if header is None:
             raise bad_request("The data URL must begin with data:image/...;base64, ", image.param)
-        return decode_base64(source[header.end() :], image.param, fetcher.settings.max_bytes)
+        return decode_base64(source[header.end() :], image.param, most)
     if ":" in source[:_SHOWN] or source.startswith("//"):
         # Base64 has no colon, so that this can only be meant as a URL; the fetcher has the last word.
         return await fetcher.fetch(source, image.param)
-    return decode_base64(source, image.param, fetcher.settings.max_bytes)
+    return decode_base64(source, image.param, most)
 
 
 def decode_base64(text: str, param: str, max_bytes: int) -> bytes:
@@ -169,6 +173,10 @@ def decode_base64(text: str, param: str, max_bytes: int) -> bytes:
         raise bad_request(
             "The image is neither valid base64 nor a URL that begins with https:// or http://.", param
         ) from None
+    return _checked(data, param, max_bytes)
+
+
+def _checked(data: bytes, param: str, max_bytes: int) -> bytes:
     if not data:
         raise unusable_image("The image is empty.", param)
     if len(data) > max_bytes:

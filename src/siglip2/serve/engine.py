@@ -80,6 +80,9 @@ class Engine:
         self.texts_in_flight = 0
         self.bytes_in_flight = 0
         self.ready = False
+        self._users = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
 
     async def start(self) -> None:
         """Begin to work, and run both towers once, so that the first caller does not pay for it."""
@@ -94,6 +97,34 @@ class Engine:
         await self.images.stop()
         await self.texts.stop()
         self._decoders.shutdown(wait=True)
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keeps the engine running to the end of the block, also where another takes its place meanwhile."""
+        self._users += 1
+        self._unused.clear()
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._unused.set()
+
+    async def retire(self) -> None:
+        """End once nobody uses it any more."""
+        self.ready = False
+        await self._unused.wait()
+        await self.stop()
+
+    @property
+    def stuck_seconds(self) -> float:
+        """How long the slower tower's present batch has been running."""
+        return max(self.images.running_seconds, self.texts.running_seconds)
+
+    @property
+    def in_trouble(self) -> bool:
+        """Whether a tower's last batch failed."""
+        return self.images.in_trouble or self.texts.in_trouble
 
     async def probe(self) -> None:
         """A real pass through both towers, past the cache and the bounds."""

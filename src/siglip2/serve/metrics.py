@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from siglip2.serve.engine import Engine
+from siglip2.serve.models import Models
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"})
@@ -11,7 +11,7 @@ _METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"
 class Metrics:
     """The service's own registry, so that several services can live in one process."""
 
-    def __init__(self, engine: Engine):
+    def __init__(self, models: Models):
         self.registry = CollectorRegistry()
         self._seconds = Histogram(
             "siglip2_request_seconds",
@@ -23,13 +23,20 @@ class Metrics:
         self._embedded = Counter(
             "siglip2_embedded", "Items embedded for callers.", ("kind",), registry=self.registry
         )
-        for kind, batcher in (("images", engine.images), ("texts", engine.texts)):
-            waiting = Gauge(f"siglip2_{kind}_waiting", f"Waiting {kind}.", registry=self.registry)
-            waiting.set_function(lambda batcher=batcher: batcher.num_waiting)
-            batches = Gauge(f"siglip2_{kind}_batches", f"Batches of {kind} run.", registry=self.registry)
-            batches.set_function(lambda batcher=batcher: batcher.batches)
-            items = Gauge(f"siglip2_{kind}_batched", f"All {kind} in them.", registry=self.registry)
-            items.set_function(lambda batcher=batcher: batcher.items)
+        for kind in ("images", "texts"):
+            for name, help_, attribute in (
+                ("waiting", f"Waiting {kind}.", "num_waiting"),
+                ("batches", f"Batches of {kind} run.", "batches"),
+                ("batched", f"All {kind} in them.", "items"),
+            ):
+                gauge = Gauge(f"siglip2_{kind}_{name}", help_, ("model",), registry=self.registry)
+                for model in models.names:
+                    # Asked for at every scrape: a reload puts another engine in the model's place.
+                    gauge.labels(model).set_function(
+                        lambda model=model, kind=kind, attribute=attribute: getattr(
+                            getattr(models.engine(model), kind), attribute
+                        )
+                    )
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Note an answer."""

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -22,16 +22,23 @@ from siglip2.serve.accounts.charging import (
 )
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.keys import SCOPES
+from siglip2.serve.accounts.label_sets import LabelSets
 from siglip2.serve.accounts.ledger import NotEnoughCredit
 from siglip2.serve.accounts.store import Caller, authenticate
 from siglip2.serve.engine import Engine
 from siglip2.serve.errors import ApiError, bad_request, out_of_credit, unauthorized
 from siglip2.serve.fetch import Fetcher
+from siglip2.serve.meter import start_meter
 from siglip2.serve.metrics import Metrics
+from siglip2.serve.models import Models
+from siglip2.serve.mounts import Mounts
 from siglip2.serve.rates import RateLimiter
 from siglip2.serve.settings import ServeSettings
 
 MAX_IDEMPOTENCY_KEY = 255
+
+KINDS = {"classify": "classifications", "embed": "embeddings", "score": "scores", "search": "searches"}
+"""How usage lists what a scope allows."""
 
 _bearer = HTTPBearer(auto_error=False, description="A key of the service: `Authorization: Bearer sg2_...`")
 _ANYONE = Caller(account_id=None, key_id=0, scopes=frozenset(SCOPES), requests_per_minute=None)
@@ -39,40 +46,68 @@ _ANYONE = Caller(account_id=None, key_id=0, scopes=frozenset(SCOPES), requests_p
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """One running service."""
+    """One running service, as one request sees it: with the model that the request means.
+
+    Attributes:
+        chosen: that model's name and engine; None stands for the default.
+    """
 
     settings: ServeSettings
-    engine: Engine
+    models: Models
     fetcher: Fetcher
     metrics: Metrics
     database: Database | None
     rates: RateLimiter
+    label_sets: LabelSets
+    mounts: Mounts
+    chosen: tuple[str, Engine] | None = None
 
-    def check_model(self, model: str | None) -> str:
-        """The served model's name; nothing or any of its names will do.
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.chosen[0] if self.chosen else self.models.default
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the model; the same to the end of a request, also if the model is loaded anew."""
+        return self.chosen[1] if self.chosen else self.models.engine(self.models.default)
+
+    def with_model(self, name: str | None) -> "Service":
+        """The service with the model of a request; nothing means the default.
 
         Raises:
-            ApiError: 404, for another model.
+            ApiError: 404, for a model that is not served.
         """
-        if model is None or model in (self.settings.model, *self.settings.aliases):
-            return self.settings.model
-        raise ApiError(
-            404,
-            "invalid_request_error",
-            "model_not_found",
-            f"This server has no model of that name; it serves {self.settings.model}.",
-            param="model",
-        )
+        model = self.models.resolve(name)
+        if model is None:
+            raise ApiError(
+                404,
+                "invalid_request_error",
+                "model_not_found",
+                f"This server has no model of that name; it serves {', '.join(self.models.names)}.",
+                param="model",
+            )
+        return replace(self, chosen=(model, self.models.engine(model)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exchange:
-    """A request whose caller is known and within the limits."""
+    """A request whose caller is known and within the limits.
+
+    Attributes:
+        kind: how usage lists it.
+        headers: for its answer.
+    """
 
     service: Service
     caller: Caller
     request: Request
+    kind: str
     headers: dict[str, str]
+
+    def with_model(self, name: str | None) -> "Exchange":
+        """The exchange with the model that the request names; see `Service.with_model`."""
+        return replace(self, service=self.service.with_model(name))
 
     async def charged(
         self,
@@ -81,6 +116,7 @@ class Exchange:
         images: int,
         texts: int,
         media_type: str = "application/json",
+        content: bytes | None = None,
     ) -> Response:
         """Answer a request, and charge it exactly if it is answered.
 
@@ -89,13 +125,26 @@ class Exchange:
             images: that it embeds.
             texts: that it embeds.
             media_type: of the answer.
+            content: what the request says, where its body says the same in other bytes at every attempt.
 
         Raises:
             ApiError: of the work; 429 without credit; 409 or 422 for an idempotency key in use.
         """
+        with self.service.engine.in_use():
+            return await self._charged(work, images, texts, media_type, content)
+
+    async def _charged(
+        self,
+        work: Callable[[], Awaitable[dict[str, Any] | list[Any] | bytes]],
+        images: int,
+        texts: int,
+        media_type: str,
+        content: bytes | None,
+    ) -> Response:
         prices = self.service.settings.prices
         cost = images * prices.image + texts * prices.text
-        bill = await self._bill(cost, images, texts)
+        bill = await self._bill(cost, images, texts, content)
+        meter = start_meter()
         if bill is None or self.service.database is None:
             body = _encoded(await work())
             self.service.metrics.embedded(images=images, texts=texts)
@@ -109,32 +158,37 @@ class Exchange:
         try:
             body = _encoded(await work())
             # Shielded: a client that leaves now has been served, and half a settlement would be worse.
+            bill = replace(bill, tokens=meter.tokens)
             paying = asyncio.ensure_future(asyncio.to_thread(settle, database, bill, hold, body, media_type))
             settled = True
-            await asyncio.shield(paying)
+            balance = await asyncio.shield(paying)
         finally:
             if not settled:
                 await asyncio.shield(asyncio.to_thread(release, database, hold))
         self.service.metrics.embedded(images=images, texts=texts)
-        headers = {**self.headers, "x-credits-cost": str(cost)}
+        headers = {**self.headers, "x-credits-cost": str(cost), "x-credits-remaining": str(balance)}
+        if balance < self.service.settings.low_credit:
+            headers["x-credits-low"] = "true"
         return Response(body, media_type=media_type, headers=headers)
 
-    async def _bill(self, cost: int, images: int, texts: int) -> Bill | None:
+    async def _bill(self, cost: int, images: int, texts: int, content: bytes | None) -> Bill | None:
         if self.caller.account_id is None:
             return None
         name = self.request.headers.get("idempotency-key")
         if name is not None and not 0 < len(name) <= MAX_IDEMPOTENCY_KEY:
             raise bad_request("An idempotency key has 1 to 255 characters.", "Idempotency-Key")
-        digest = hashlib.sha256(self.request.url.path.encode() + b"\0" + await self.request.body())
+        said = await self.request.body() if content is None else content
+        digest = hashlib.sha256(self.request.url.path.encode() + b"\0" + said)
         return Bill(
             account_id=self.caller.account_id,
             key_id=self.caller.key_id,
-            model=self.service.settings.model,
+            model=self.service.model,
             images=images,
             texts=texts,
             cost=cost,
             idempotency_key=name,
             request_hash=digest.hexdigest(),
+            kind=self.kind,
         )
 
     async def _reserve(self, bill: Bill) -> int | StoredAnswer:
@@ -183,8 +237,13 @@ async def find_caller(
     return caller
 
 
-def allowed(scope: str) -> Callable[..., Awaitable[Exchange]]:
-    """A dependency: the exchange of a caller whose key has a scope and is within its rate."""
+def allowed(scope: str, kind: str | None = None) -> Callable[..., Awaitable[Exchange]]:
+    """A dependency: the exchange of a caller whose key has a scope and is within its rate.
+
+    Args:
+        scope: that the key must have.
+        kind: how usage lists the request; None as usual for the scope.
+    """
 
     async def enter(request: Request, caller: Annotated[Caller, Depends(find_caller)]) -> Exchange:
         service = service_of(request)
@@ -193,7 +252,8 @@ def allowed(scope: str) -> Callable[..., Awaitable[Exchange]]:
                 403, "permission_error", "insufficient_scope", f"This key does not have the scope {scope!r}."
             )
         headers = await service.rates.hit(caller)
-        return Exchange(service=service, caller=caller, request=request, headers=headers)
+        listed = kind or KINDS[scope]
+        return Exchange(service=service, caller=caller, request=request, kind=listed, headers=headers)
 
     return enter
 

@@ -1,8 +1,10 @@
 """What an operator can set about the service."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +87,11 @@ class ServeSettings:
     Attributes:
         open: serve without accounts; only for a loopback address.
         database: SQLAlchemy URL of the accounts.
-        model: what the served model is called.
-        aliases: further names that requests may give it.
+        model: what the served model is called; the default where there are several.
+        other_models: that requests may name.
+        sources: where models come from, by name; the others from `siglip2.load` of their name.
+        aliases: further names that requests may give the default model.
+        collections: files of the collections that requests may search, by name.
         max_body_bytes: of a request.
         max_images: in one request.
         max_texts: in one request: inputs, labels or documents, prompts counted one by one.
@@ -95,6 +100,8 @@ class ServeSettings:
         requests_per_minute: of one key that sets no limit of its own.
         rate_limit_storage: `memory://`, or the URL of a Redis shared by several processes.
         prices: of what is embedded.
+        currency: what a million micro-units are called in costs.
+        low_credit: micro-units; answers that leave an account less carry `x-credits-low`.
         fetch: limits of fetching image URLs.
         engine: how requests become batches.
     """
@@ -102,7 +109,10 @@ class ServeSettings:
     open: bool = False
     database: str = "sqlite:///siglip2-accounts.sqlite"
     model: str = "nano"
+    other_models: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ("siglip2",)
+    collections: Mapping[str, Path] = field(default_factory=dict)
     max_body_bytes: int = 64 * 1024**2
     max_images: int = 64
     max_texts: int = 2048
@@ -111,5 +121,11 @@ class ServeSettings:
     requests_per_minute: int = 600
     rate_limit_storage: str = "memory://"
     prices: Prices = field(default_factory=Prices)
+    currency: str = "credit"
+    low_credit: int = 0
     fetch: FetchSettings = field(default_factory=FetchSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
+
+    def source(self, model: str) -> str:
+        """What to load for a model of this name."""
+        return self.sources.get(model, model)

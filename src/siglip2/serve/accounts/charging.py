@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.ledger import move
-from siglip2.serve.accounts.tables import Answer, Hold, Usage
+from siglip2.serve.accounts.tables import Account, Answer, Hold, Usage
 
 HOLD_TIME = timedelta(minutes=15)
 """A hold that old belongs to a process that died; it is released."""
@@ -94,8 +94,8 @@ def reserve(database: Database, bill: Bill) -> int | StoredAnswer:
         return hold.id
 
 
-def settle(database: Database, bill: Bill, hold_id: int, body: bytes, media_type: str) -> None:
-    """Pay, note the usage, and keep the answer, all at once."""
+def settle(database: Database, bill: Bill, hold_id: int, body: bytes, media_type: str) -> int:
+    """Pay, note the usage, and keep the answer, all at once; the account's balance then."""
     with database.transaction() as session:
         hold = _take(session, hold_id)
         if hold is None:
@@ -118,6 +118,7 @@ def settle(database: Database, bill: Bill, hold_id: int, body: bytes, media_type
         answer = session.scalars(select(Answer).where(Answer.hold_id == hold_id)).first()
         if answer is not None:
             answer.body, answer.media_type = body, media_type
+        return session.scalars(select(Account.balance).where(Account.id == bill.account_id)).one()
 
 
 def release(database: Database, hold_id: int) -> None:

@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 PREFIX = "sg2_"
-SCOPES = ("classify", "embed", "score")
+SCOPES = ("classify", "embed", "score", "search")
 
 MIN_PASSWORD = 10
 

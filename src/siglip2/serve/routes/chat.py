@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from siglip2.serve.contents import ImageInput, check_counts, parse_content
 from siglip2.serve.errors import bad_request
@@ -50,6 +50,8 @@ class ChatRequest(BaseModel):
     response_format: dict[str, Any] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: Any = None
+    guided_choice: list[str] | None = Field(None, description="vLLM's form: the answer is one of these.")
+    structured_outputs: dict[str, Any] | None = Field(None, description='The same: `{"choice": [...]}`.')
     n: int | None = None
     stream: bool | None = False
     stream_options: dict[str, Any] | None = None
@@ -60,14 +62,15 @@ class ChatRequest(BaseModel):
 @router.post("/v1/chat/completions")
 @router.post("/chat/completions", include_in_schema=False)
 async def complete(
-    body: ChatRequest, exchange: Annotated[Exchange, Depends(allowed("classify"))]
+    body: ChatRequest, exchange: Annotated[Exchange, Depends(allowed("classify", "completions"))]
 ) -> Response:
     """Fill a schema from an image: enum is a label, array of enum several, boolean or number a score."""
-    service = exchange.service
-    model = service.check_model(body.model)
+    exchange = exchange.with_model(body.model)
+    service, model = exchange.service, exchange.service.model
     if body.n not in (None, 1):
         raise bad_request("Classification has one answer: leave n out.", "n")
-    tool, schema = _schema_of(body)
+    choice = _choice_of(body)
+    tool, schema = _schema_of(body) if choice is None else (None, {"enum": choice})
     head = parse_schema(schema)
     image, template = _prompt_of(body)
     check_counts(service.settings, [image], "messages")
@@ -86,7 +89,8 @@ async def complete(
             multi = each.kind != "label"
             ranking = rank(service, seen.embeddings, own, vectors, multi_label=multi)[0]
             scored.append(Scored(each, ranking))
-        content = json.dumps(fill(head, iter(scored)), ensure_ascii=False)
+        filled = fill(head, iter(scored))
+        content = filled if choice is not None else json.dumps(filled, ensure_ascii=False)
         answer = completion(
             model, content, scored, tool=tool, template=template, usage=usage_of(seen, *texts), top=_top(body)
         )
@@ -98,6 +102,14 @@ async def complete(
     media_type = "text/event-stream" if body.stream else "application/json"
     texts = sum(num_prompts(own) for own in labels)
     return await exchange.charged(work, images=1, texts=texts, media_type=media_type)
+
+
+def _choice_of(body: ChatRequest) -> list[str] | None:
+    """The labels of vLLM's choice, which is answered bare and not as JSON; None without one."""
+    choice = body.guided_choice if body.structured_outputs is None else body.structured_outputs.get("choice")
+    if choice is None and body.structured_outputs is not None:
+        raise unsupported("Of structured_outputs only a choice can be answered.")
+    return choice
 
 
 def _schema_of(body: ChatRequest) -> tuple[str | None, Any]:

@@ -2,14 +2,16 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from siglip2.serve.contents import ImageInput, check_counts, parse_content
 from siglip2.serve.errors import bad_request
-from siglip2.serve.routes.labels import encode_labels, num_prompts, parse_labels, rank
+from siglip2.serve.routes.label_sets import find_label_set
+from siglip2.serve.routes.labels import Label, encode_labels, num_prompts, parse_labels, rank
 from siglip2.serve.routes.shapes import encode, new_id, now, usage_of
+from siglip2.serve.routes.uploads import openapi_body, read_body
 from siglip2.serve.service import Exchange, allowed
 
 router = APIRouter(tags=["classify"])
@@ -32,9 +34,10 @@ class ClassifyRequest(BaseModel):
     input: Any = Field(
         description="One image or a list: `{image}`, `{image_url}`, a data URL, base64 or a URL."
     )
-    labels: list[str | dict[str, Any]] = Field(
-        description='Labels, or `{"label": ..., "prompts": [...]}` with texts of your own.'
+    labels: list[str | dict[str, Any]] | None = Field(
+        None, description='Labels, or `{"label": ..., "prompts": [...]}` with texts of your own.'
     )
+    label_set: str | None = Field(None, description="In the place of labels: a set of `/v1/label_sets`.")
     template: str | None = Field(None, description="With `{label}`, or `plain`, `clip8`, `clip81`.")
     multi_label: bool = Field(False, description="Several labels may hold for one image.")
     threshold: float | None = Field(None, ge=0, le=1, description="Least probability of a label.")
@@ -42,18 +45,19 @@ class ClassifyRequest(BaseModel):
     max_num_patches: int | None = Field(None, ge=4, le=4096, description="NaFlex models only.")
 
 
-@router.post("/v1/classify")
+@router.post("/v1/classify", openapi_extra=openapi_body(ClassifyRequest))
 @router.post("/classify", include_in_schema=False)
-async def classify(
-    body: ClassifyRequest, exchange: Annotated[Exchange, Depends(allowed("classify"))]
-) -> Response:
-    """Rank labels for images.
+async def classify(request: Request, exchange: Annotated[Exchange, Depends(allowed("classify"))]) -> Response:
+    """Rank labels for images; as JSON, or as a form with image files.
 
     `score` is the softmax over the labels given (with `multi_label` the probability), `probability` the
     independent sigmoid of `logit`.
     """
-    service = exchange.service
-    model = service.check_model(body.model)
+    settings = exchange.service.settings
+    body, said = await read_body(request, ClassifyRequest, settings, lists=frozenset({"labels"}))
+    labels = await _labels(exchange, body)
+    exchange = exchange.with_model(body.model)
+    service, model = exchange.service, exchange.service.model
     inputs = body.input if isinstance(body.input, list) else [body.input]
     # Only images can be classified, so that a bare string is one.
     contents = [
@@ -63,7 +67,6 @@ async def classify(
     for content in contents:
         if not isinstance(content, ImageInput):
             raise bad_request('Only images can be classified: send {"image": ...}.', content.param)
-    labels = parse_labels(service, body.labels, body.template, "labels")
 
     async def work() -> dict[str, Any]:
         images = await encode(service, contents, max_num_patches=body.max_num_patches)
@@ -80,7 +83,20 @@ async def classify(
             "usage": usage_of(images, texts),
         }
 
-    return await exchange.charged(work, images=len(contents), texts=num_prompts(labels))
+    return await exchange.charged(work, images=len(contents), texts=num_prompts(labels), content=said)
+
+
+async def _labels(exchange: Exchange, body: ClassifyRequest) -> list[Label]:
+    """The labels of the request, or of the set that it names."""
+    if body.label_set is None:
+        if body.labels is None:
+            raise bad_request("Field required: labels, or the name of a label_set.", "labels", "missing")
+        return parse_labels(exchange.service, body.labels, body.template, "labels")
+    if body.labels is not None:
+        raise bad_request("Send labels or a label_set, not both.", "label_set")
+    account = exchange.caller.account_id
+    saved, _ = await find_label_set(exchange.service, account, body.label_set, "label_set")
+    return parse_labels(exchange.service, saved["labels"], body.template or saved["template"], "label_set")
 
 
 def _entry(

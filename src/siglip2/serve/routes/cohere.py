@@ -36,8 +36,8 @@ class EmbedRequest(BaseModel):
 @router.post("/v2/embed")
 async def embed(body: EmbedRequest, exchange: Annotated[Exchange, Depends(allowed("embed"))]) -> Response:
     """Unit vectors, also as bytes and bits."""
+    exchange = exchange.with_model(body.model)
     service = exchange.service
-    service.check_model(body.model)
     check_dimensions(body.output_dimension, service.engine.encoder.embed_dim, "output_dimension")
     if sum(part is not None for part in (body.texts, body.images, body.inputs)) != 1:
         raise bad_request("Send exactly one of texts, images and inputs.", "texts", "missing")

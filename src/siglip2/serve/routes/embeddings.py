@@ -42,8 +42,8 @@ async def embeddings(
     body: EmbeddingsRequest, exchange: Annotated[Exchange, Depends(allowed("embed"))]
 ) -> Response:
     """Unit vectors of texts and images, in one space."""
-    service = exchange.service
-    model = service.check_model(body.model)
+    exchange = exchange.with_model(body.model)
+    service, model = exchange.service, exchange.service.model
     width = service.engine.encoder.embed_dim
     check_dimensions(body.dimensions, width, "dimensions")
     if not body.normalized:

@@ -39,6 +39,7 @@ async def classify(
     body: ZeroShotRequest, exchange: Annotated[Exchange, Depends(allowed("classify"))]
 ) -> Response:
     """Labels with their softmax, the best first."""
+    exchange = exchange.with_model(None)
     service = exchange.service
     source = body.inputs.get("image") if isinstance(body.inputs, dict) else body.inputs
     if not isinstance(source, str) or not source:

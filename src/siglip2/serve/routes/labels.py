@@ -106,6 +106,8 @@ def _label(value: Any, templates: tuple[str, ...], param: str) -> Label:
     name = value.get("label") if isinstance(value, dict) else value
     if not isinstance(name, str) or not name.strip():
         raise bad_request('A label is a string, or {"label": "...", "prompts": ["...", ...]}.', param)
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        raise bad_request("The label is not valid Unicode.", param)
     prompts = value.get("prompts") if isinstance(value, dict) else None
     if prompts is not None:
         own = [prompts] if isinstance(prompts, str) else prompts

@@ -17,9 +17,9 @@ CREATED = 1740000000
 
 @router.get("/v1/models")
 async def list_models(request: Request, caller: Annotated[Caller, Depends(find_caller)]) -> dict[str, Any]:
-    """The served model, under its own name and its others."""
+    """The served models, the default also under its other names."""
     service = service_of(request)
-    names = dict.fromkeys((service.settings.model, *service.settings.aliases))
+    names = dict.fromkeys((*service.models.names, *service.settings.aliases))
     return {"object": "list", "data": [_model(service, name) for name in names]}
 
 
@@ -29,7 +29,6 @@ async def get_model(
 ) -> dict[str, Any]:
     """One model."""
     service = service_of(request)
-    service.check_model(name)
     return _model(service, name)
 
 
@@ -43,7 +42,8 @@ async def usage(request: Request, caller: Annotated[Caller, Depends(find_caller)
 
 
 def _model(service: Service, name: str) -> dict[str, Any]:
-    encoder = service.engine.encoder
+    engine = service.with_model(name).engine
+    encoder = engine.encoder
     config = encoder.checkpoint.config
     return {
         "id": name,
@@ -58,5 +58,5 @@ def _model(service: Service, name: str) -> dict[str, Any]:
         "image_size": config.vision.image_size,
         "backend": encoder.runtime.name,
         "dtype": encoder.runtime.precision,
-        "ready": service.engine.ready,
+        "ready": engine.ready,
     }

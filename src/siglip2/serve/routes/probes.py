@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 
+from siglip2.serve.engine import Engine
 from siglip2.serve.errors import overloaded
 from siglip2.serve.service import Service, service_of
 
@@ -19,24 +20,17 @@ PROBE_SECONDS = 10.0
 @router.get("/health")
 @router.get("/ping", include_in_schema=False)
 async def health(request: Request) -> dict[str, str]:
-    """Both towers answer: a real pass, unless requests keep them busy at this moment."""
-    engine = service_of(request).engine
-    if not (engine.images.alive and engine.texts.alive):
-        raise overloaded("The model does not answer.")
-    if not engine.images_in_flight:
-        try:
-            async with asyncio.timeout(PROBE_SECONDS):
-                await engine.probe()
-        except Exception:
-            raise overloaded("The model does not answer.") from None
+    """Every tower answers: looked at while all is well, a real pass of both once a batch has failed."""
+    for _, engine in service_of(request).models:
+        await _check(engine)
     return {"status": "ok"}
 
 
 @router.get("/ready")
 async def ready(request: Request) -> dict[str, str]:
-    """The model is warm and the database answers."""
+    """The models are warm and the database answers."""
     service = service_of(request)
-    if not service.engine.ready:
+    if not all(engine.ready for _, engine in service.models):
         raise overloaded("The model is being loaded.")
     try:
         await asyncio.to_thread(_ask_database, service)
@@ -45,10 +39,22 @@ async def ready(request: Request) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """For Prometheus."""
     return PlainTextResponse(service_of(request).metrics.page(), media_type="text/plain; version=0.0.4")
+
+
+async def _check(engine: Engine) -> None:
+    if not (engine.images.alive and engine.texts.alive) or engine.stuck_seconds > PROBE_SECONDS:
+        raise overloaded("The model does not answer.")
+    if engine.in_trouble:
+        # Trouble is over when a batch has gone well again, which this one may be.
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await engine.probe()
+        except Exception:
+            raise overloaded("The model does not answer.") from None
 
 
 def _ask_database(service: Service) -> None:

@@ -34,8 +34,8 @@ class RerankRequest(BaseModel):
 @router.post("/rerank", include_in_schema=False)
 async def rerank(body: RerankRequest, exchange: Annotated[Exchange, Depends(allowed("score"))]) -> Response:
     """Documents in the order of their match; `relevance_score` is a probability."""
-    service = exchange.service
-    model = service.check_model(body.model)
+    exchange = exchange.with_model(body.model)
+    service, model = exchange.service, exchange.service.model
     query = parse_content(body.query, "query")
     documents = [parse_content(value, f"documents[{index}]") for index, value in enumerate(body.documents)]
     check_counts(service.settings, documents, "documents")

@@ -32,8 +32,8 @@ class ScoreRequest(BaseModel):
 @router.post("/score", include_in_schema=False)
 async def score(body: ScoreRequest, exchange: Annotated[Exchange, Depends(allowed("score"))]) -> Response:
     """How well pairs match."""
-    service = exchange.service
-    model = service.check_model(body.model)
+    exchange = exchange.with_model(body.model)
+    service, model = exchange.service, exchange.service.model
     queries = _listed(body.queries if body.queries is not None else body.text_1, "queries")
     documents = _listed(body.documents if body.documents is not None else body.text_2, "documents")
     if len(queries) not in (1, len(documents)):

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from siglip2.serve.contents import Content, ImageInput, TextInput, read_images
+from siglip2.serve.meter import count_tokens
 from siglip2.serve.service import Service
 
 
@@ -53,6 +54,7 @@ async def encode(
         for (row, _), vector, tokens in zip(texts, read.embeddings, read.tokens, strict=True):
             result.embeddings[row], result.tokens[row] = vector, tokens
         result.text_tokens, result.cached_tokens = sum(read.tokens), read.cached_tokens
+    count_tokens(result.image_tokens + result.text_tokens)
     return result
 
 

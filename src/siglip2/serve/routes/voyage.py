@@ -31,8 +31,8 @@ async def embed(
     body: MultimodalRequest, exchange: Annotated[Exchange, Depends(allowed("embed"))]
 ) -> Response:
     """Unit vectors of texts and images."""
-    service = exchange.service
-    model = service.check_model(body.model)
+    exchange = exchange.with_model(body.model)
+    service, model = exchange.service, exchange.service.model
     check_dimensions(body.output_dimension, service.engine.encoder.embed_dim, "output_dimension")
     contents = [parse_content(value, f"inputs[{index}]") for index, value in enumerate(body.inputs)]
     check_counts(service.settings, contents, "inputs")

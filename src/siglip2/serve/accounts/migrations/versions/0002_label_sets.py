@@ -23,6 +23,10 @@ def upgrade() -> None:
     # Rows from before have no kind; their tokens were not counted.
     op.add_column("usage", sa.Column("kind", sa.String(32), nullable=False, server_default=""))
     op.add_column("usage", sa.Column("tokens", sa.BigInteger, nullable=False, server_default="0"))
+    # Keys that may do everything may also search.
+    op.execute(
+        "UPDATE api_keys SET scopes = 'classify embed score search' WHERE scopes = 'classify embed score'"
+    )
 
 
 def downgrade() -> None:

@@ -1,0 +1,164 @@
+"""`/v1/organization/usage/...` and `/costs`: the caller's own account, in OpenAI's pages of daily buckets."""
+
+import asyncio
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query
+from starlette.requests import Request
+
+from siglip2.serve.accounts.store import Caller
+from siglip2.serve.accounts.usage import UsageSum, sum_usage
+from siglip2.serve.errors import bad_request
+from siglip2.serve.service import find_caller, service_of
+
+router = APIRouter(tags=["usage"])
+
+MICRO = 1_000_000
+LAST_SECOND = 4102444800
+"""The year 2100; times beyond are mistakes."""
+
+
+class UsageKind(StrEnum):
+    """Kinds of requests; the first two are OpenAI's own."""
+
+    EMBEDDINGS = "embeddings"
+    COMPLETIONS = "completions"
+    CLASSIFICATIONS = "classifications"
+    SCORES = "scores"
+    SEARCHES = "searches"
+
+
+Start = Annotated[int, Query(ge=0, le=LAST_SECOND, description="Seconds since 1970.", examples=[1767225600])]
+End = Annotated[int | None, Query(ge=0, le=LAST_SECOND, description="Seconds since 1970; none is now.")]
+Width = Annotated[Literal["1d"], Query(description="Days in UTC; nothing finer is kept.")]
+Limit = Annotated[int, Query(ge=1, le=180, description="Buckets in a page.")]
+PageOf = Annotated[
+    str | None, Query(description="`next_page` of the page before.", pattern=r"^\d{4}-\d\d-\d\d$")
+]
+Known = Annotated[Caller, Depends(find_caller)]
+
+
+@router.get("/v1/organization/usage/{kind}")
+async def usage(
+    kind: UsageKind,
+    request: Request,
+    caller: Known,
+    start_time: Start,
+    end_time: End = None,
+    bucket_width: Width = "1d",
+    group_by: Annotated[list[Literal["model", "api_key_id"]] | None, Query()] = None,
+    models: Annotated[list[str] | None, Query()] = None,
+    api_key_ids: Annotated[list[int] | None, Query()] = None,
+    limit: Limit = 7,
+    page: PageOf = None,
+) -> dict[str, Any]:
+    """Requests of one kind by day, with their tokens."""
+    by = list(dict.fromkeys(group_by or ()))
+    days, following = _days(start_time, end_time, limit, page)
+    sums = await _sums(request, caller, days, by=by, kinds=[kind], models=models, key_ids=api_key_ids)
+    object_ = f"organization.usage.{kind.value}.result"
+    return _page(days, following, sums, lambda each: _usage(object_, each))
+
+
+@router.get("/v1/organization/costs")
+async def costs(
+    request: Request,
+    caller: Known,
+    start_time: Start,
+    end_time: End = None,
+    bucket_width: Width = "1d",
+    group_by: Annotated[list[Literal["line_item", "api_key_id"]] | None, Query()] = None,
+    api_key_ids: Annotated[list[int] | None, Query()] = None,
+    limit: Limit = 7,
+    page: PageOf = None,
+) -> dict[str, Any]:
+    """What the account has paid by day; a line item is a model and a kind of request."""
+    by = [name for each in dict.fromkeys(group_by or ()) for name in _LINE.get(each, (each,))]
+    days, following = _days(start_time, end_time, limit, page)
+    sums = await _sums(request, caller, days, by=by, key_ids=api_key_ids)
+    currency = service_of(request).settings.currency
+    return _page(days, following, sums, lambda each: _cost(currency, each))
+
+
+_LINE = {"line_item": ("model", "kind")}
+
+
+def _days(start: int, end: int | None, limit: int, page: str | None) -> tuple[list[date], date | None]:
+    """The days of a page, and the first one after it."""
+    first = datetime.fromtimestamp(start, UTC).date()
+    # The end is exclusive; of a day that has begun the whole bucket is given.
+    until = datetime.now(UTC) if end is None else datetime.fromtimestamp(end, UTC) - timedelta(seconds=1)
+    if end is not None and end <= start:
+        raise bad_request("end_time must be after start_time.", "end_time")
+    if page is not None:
+        try:
+            first = max(first, date.fromisoformat(page))
+        except ValueError:
+            raise bad_request("There is no such page.", "page") from None
+    last = min(until.date(), first + timedelta(days=limit - 1))
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    following = last + timedelta(days=1)
+    return days, following if days and following <= until.date() else None
+
+
+async def _sums(request: Request, caller: Caller, days: list[date], **options: Any) -> list[UsageSum]:
+    database = service_of(request).database
+    if database is None or caller.account_id is None or not days:
+        return []
+    first, last = days[0].isoformat(), days[-1].isoformat()
+    _check_ids(options.get("key_ids"))
+    return await asyncio.to_thread(sum_usage, database, caller.account_id, first=first, last=last, **options)
+
+
+def _check_ids(ids: list[int] | None) -> None:
+    if any(not 0 <= each < 2**63 for each in ids or ()):
+        raise bad_request("There is no key of that number.", "api_key_ids")
+
+
+def _page(days: list[date], following: date | None, sums: list[UsageSum], result: Any) -> dict[str, Any]:
+    data = [
+        {
+            "object": "bucket",
+            "start_time": _seconds(day),
+            "end_time": _seconds(day + timedelta(days=1)),
+            "results": [result(each) for each in sums if each.day == day.isoformat()],
+        }
+        for day in days
+    ]
+    return {
+        "object": "page",
+        "data": data,
+        "has_more": following is not None,
+        "next_page": following and following.isoformat(),
+    }
+
+
+def _seconds(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+
+
+def _usage(object_: str, each: UsageSum) -> dict[str, Any]:
+    return {
+        "object": object_,
+        "input_tokens": each.tokens,
+        "num_model_requests": each.requests,
+        "num_images": each.images,
+        "num_texts": each.texts,
+        "project_id": None,
+        "user_id": None,
+        "api_key_id": None if each.api_key_id is None else str(each.api_key_id),
+        "model": each.model,
+    }
+
+
+def _cost(currency: str, each: UsageSum) -> dict[str, Any]:
+    line = None if each.model is None else f"{each.model}, {each.kind or 'requests'}"
+    return {
+        "object": "organization.costs.result",
+        "amount": {"value": each.cost / MICRO, "currency": currency},
+        "line_item": line,
+        "project_id": None,
+        "api_key_id": None if each.api_key_id is None else str(each.api_key_id),
+    }
