@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from siglip2 import __version__
@@ -41,6 +42,7 @@ from siglip2.serve.routes import (
 from siglip2.serve.routes import (
     models as model_list,
 )
+from siglip2.serve.routes.answers import REASONS, failures
 from siglip2.serve.service import Service
 from siglip2.serve.settings import ServeSettings
 
@@ -61,6 +63,9 @@ ROUTERS = (
     admin,
     probes,
 )
+
+
+PROBE_FAILURES = (413, 500, 503, 504)
 
 
 def create_app(
@@ -118,7 +123,8 @@ def create_app(
     )
     app.state.service = service
     for module in ROUTERS:
-        app.include_router(module.router)
+        statuses = PROBE_FAILURES if module is probes else REASONS
+        app.include_router(module.router, responses=failures(*statuses))
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -152,5 +158,17 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     phrase = HTTPStatus(error.status_code).phrase
     code = phrase.lower().replace(" ", "_")
     failure = ApiError(error.status_code, "invalid_request_error", code, f"{phrase}.")
-    failure.headers.update(error.headers or {})
+    failure.headers.update({name.lower(): value for name, value in (error.headers or {}).items()})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        failure.headers["allow"] = _methods(request)
     return await _on_api_error(request, failure)
+
+
+def _methods(request: Request) -> str:
+    """All that a path takes; the router itself names those of the first route only."""
+    found: set[str] = set()
+    for module in ROUTERS:
+        for route in module.router.routes:
+            if isinstance(route, APIRoute) and route.path_regex.match(request.url.path):
+                found |= route.methods or set()
+    return ", ".join(sorted(found))

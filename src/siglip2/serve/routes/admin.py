@@ -12,6 +12,7 @@ from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.store import Caller
 from siglip2.serve.accounts.tables import Account
 from siglip2.serve.errors import ApiError
+from siglip2.serve.routes.answers import Reloaded
 from siglip2.serve.service import Service, find_caller, service_of
 
 router = APIRouter(tags=["admin"])
@@ -33,7 +34,7 @@ async def admin_only(request: Request, caller: Annotated[Caller, Depends(find_ca
     return service
 
 
-@router.post("/v1/admin/models/{name:path}/reload")
+@router.post("/v1/admin/models/{name:path}/reload", response_model=Reloaded)
 async def reload(
     name: Annotated[str, Path(examples=["nano"])], service: Annotated[Service, Depends(admin_only)]
 ) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from siglip2.serve.contents import ImageInput, check_counts, parse_content
 from siglip2.serve.errors import bad_request
+from siglip2.serve.routes.answers import PIXEL, ChatAnswer
+from siglip2.serve.routes.bodies import RequestBody
 from siglip2.serve.routes.chat_answer import Scored, chunks, completion, fill
 from siglip2.serve.routes.chat_schema import Head, parse_schema, unsupported
 from siglip2.serve.routes.labels import Label, encode_labels, num_prompts, parse_labels, rank
@@ -21,7 +23,12 @@ PATCHES_BY_DETAIL = {"low": 128, "auto": 256, "high": 1024}
 """NaFlex only: OpenAI's `detail` as a budget of patches."""
 
 
-class ChatRequest(BaseModel):
+EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {}}, "description": "One object, or with `stream` its events."}
+}
+
+
+class ChatRequest(RequestBody):
     """Messages with one image, and a schema to fill."""
 
     model_config = ConfigDict(
@@ -33,7 +40,7 @@ class ChatRequest(BaseModel):
                             "role": "user",
                             "content": [
                                 {"type": "text", "text": "a photo of a {label}"},
-                                {"type": "image_url", "image_url": {"url": "https://..."}},
+                                {"type": "image_url", "image_url": {"url": PIXEL}},
                             ],
                         }
                     ],
@@ -59,7 +66,7 @@ class ChatRequest(BaseModel):
     top_logprobs: int | None = None
 
 
-@router.post("/v1/chat/completions")
+@router.post("/v1/chat/completions", response_model=ChatAnswer, responses=EVENTS)
 @router.post("/chat/completions", include_in_schema=False)
 async def complete(
     body: ChatRequest, exchange: Annotated[Exchange, Depends(allowed("classify", "completions"))]

@@ -4,10 +4,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from siglip2.serve.contents import ImageInput, check_counts, parse_content
 from siglip2.serve.errors import bad_request
+from siglip2.serve.routes.answers import PIXEL, ClassifyAnswer
+from siglip2.serve.routes.bodies import OneOrMany, RequestBody
 from siglip2.serve.routes.label_sets import find_label_set
 from siglip2.serve.routes.labels import Label, encode_labels, num_prompts, parse_labels, rank
 from siglip2.serve.routes.shapes import encode, new_id, now, usage_of
@@ -17,21 +19,21 @@ from siglip2.serve.service import Exchange, allowed
 router = APIRouter(tags=["classify"])
 
 
-class ClassifyRequest(BaseModel):
+class ClassifyRequest(RequestBody):
     """Which of the labels fit the images."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
                 {
-                    "input": [{"image": "https://upload.wikimedia.org/wikipedia/commons/3/3a/Cat03.jpg"}],
+                    "input": [{"image": PIXEL}],
                     "labels": ["cat", "dog", {"label": "bird", "prompts": ["a photo of a bird"]}],
                 }
             ]
         }
     )
     model: str | None = None
-    input: Any = Field(
+    input: OneOrMany = Field(
         description="One image or a list: `{image}`, `{image_url}`, a data URL, base64 or a URL."
     )
     labels: list[str | dict[str, Any]] | None = Field(
@@ -45,7 +47,7 @@ class ClassifyRequest(BaseModel):
     max_num_patches: int | None = Field(None, ge=4, le=4096, description="NaFlex models only.")
 
 
-@router.post("/v1/classify", openapi_extra=openapi_body(ClassifyRequest))
+@router.post("/v1/classify", response_model=ClassifyAnswer, openapi_extra=openapi_body(ClassifyRequest))
 @router.post("/classify", include_in_schema=False)
 async def classify(request: Request, exchange: Annotated[Exchange, Depends(allowed("classify"))]) -> Response:
     """Rank labels for images; as JSON, or as a form with image files.

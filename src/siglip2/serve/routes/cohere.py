@@ -5,10 +5,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict, Field
 
 from siglip2.serve.contents import Content, ImageInput, check_counts, parse_content
 from siglip2.serve.errors import bad_request
+from siglip2.serve.routes.answers import CohereAnswer
+from siglip2.serve.routes.bodies import RequestBody
 from siglip2.serve.routes.embeddings import check_dimensions
 from siglip2.serve.routes.shapes import as_base64, count, encode, new_id
 from siglip2.serve.service import Exchange, allowed
@@ -18,7 +20,7 @@ router = APIRouter(tags=["embeddings"])
 Kind = Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]
 
 
-class EmbedRequest(BaseModel):
+class EmbedRequest(RequestBody):
     """Texts and images, each kind by itself or mixed in `inputs`."""
 
     model_config = ConfigDict(
@@ -29,11 +31,11 @@ class EmbedRequest(BaseModel):
     texts: list[str] | None = None
     images: list[str] | None = None
     inputs: list[dict[str, Any]] | None = None
-    embedding_types: list[Kind] = ["float"]
+    embedding_types: list[Kind] = Field(["float"], min_length=1)
     output_dimension: int | None = None
 
 
-@router.post("/v2/embed")
+@router.post("/v2/embed", response_model=CohereAnswer)
 async def embed(body: EmbedRequest, exchange: Annotated[Exchange, Depends(allowed("embed"))]) -> Response:
     """Unit vectors, also as bytes and bits."""
     exchange = exchange.with_model(body.model)

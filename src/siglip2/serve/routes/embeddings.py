@@ -4,10 +4,12 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from siglip2.serve.contents import Content, check_counts, parse_content, parse_parts
 from siglip2.serve.errors import bad_request
+from siglip2.serve.routes.answers import PIXEL, EmbeddingsAnswer
+from siglip2.serve.routes.bodies import OneOrMany, RequestBody
 from siglip2.serve.routes.shapes import as_base64, count, encode, new_id, now, usage_of
 from siglip2.serve.service import Exchange, allowed
 
@@ -19,14 +21,12 @@ TOKEN_IDS = (
 )
 
 
-class EmbeddingsRequest(BaseModel):
+class EmbeddingsRequest(RequestBody):
     """Texts and images to embed."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"input": ["a cat", {"image": "data:image/png;base64,..."}]}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"input": ["a cat", {"image": PIXEL}]}]})
     model: str | None = None
-    input: Any = Field(None, description="A text, `{text}` or `{image}`, or a list of these.")
+    input: OneOrMany = Field(None, description="A text, `{text}` or `{image}`, or a list of these.")
     messages: list[dict[str, Any]] | None = Field(None, description="vLLM's form: one message, one vector.")
     modality: Literal["text", "image"] | None = Field(None, description="Infinity's: what strings are.")
     encoding_format: Literal["float", "base64"] = "float"
@@ -36,7 +36,7 @@ class EmbeddingsRequest(BaseModel):
     max_num_patches: int | None = Field(None, ge=4, le=4096, description="NaFlex models only.")
 
 
-@router.post("/v1/embeddings")
+@router.post("/v1/embeddings", response_model=EmbeddingsAnswer)
 @router.post("/embeddings", include_in_schema=False)
 async def embeddings(
     body: EmbeddingsRequest, exchange: Annotated[Exchange, Depends(allowed("embed"))]

@@ -4,10 +4,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from siglip2.serve.contents import ImageInput
 from siglip2.serve.errors import bad_request
+from siglip2.serve.routes.answers import PIXEL, Prediction
+from siglip2.serve.routes.bodies import RequestBody
 from siglip2.serve.routes.labels import encode_labels, num_prompts, parse_labels, rank
 from siglip2.serve.routes.shapes import encode
 from siglip2.serve.service import Exchange, allowed
@@ -15,26 +17,26 @@ from siglip2.serve.service import Exchange, allowed
 router = APIRouter(tags=["classify"])
 
 
-class Parameters(BaseModel):
+class Parameters(RequestBody):
     """What to look for."""
 
     candidate_labels: list[str]
     hypothesis_template: str | None = None
 
 
-class ZeroShotRequest(BaseModel):
+class ZeroShotRequest(RequestBody):
     """One image and its candidate labels."""
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"inputs": "<base64>", "parameters": {"candidate_labels": ["cat", "dog"]}}]
+            "examples": [{"inputs": PIXEL, "parameters": {"candidate_labels": ["cat", "dog"]}}]
         }
     )
     inputs: str | dict[str, Any] = Field(description="The image in base64 or as a URL.")
     parameters: Parameters
 
 
-@router.post("/v1/hf/zero-shot-image-classification")
+@router.post("/v1/hf/zero-shot-image-classification", response_model=list[Prediction])
 async def classify(
     body: ZeroShotRequest, exchange: Annotated[Exchange, Depends(allowed("classify"))]
 ) -> Response:

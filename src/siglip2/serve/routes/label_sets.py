@@ -6,10 +6,12 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from siglip2.errors import InvalidInput
 from siglip2.serve.errors import ApiError, bad_request, too_large
+from siglip2.serve.routes.answers import Deleted, LabelSetAnswer, Listing
+from siglip2.serve.routes.bodies import RequestBody
 from siglip2.serve.routes.labels import num_prompts, parse_labels
 from siglip2.serve.service import Exchange, Service, allowed
 
@@ -24,7 +26,7 @@ Caller = Annotated[Exchange, Depends(allowed("classify"))]
 Name = Annotated[str, Path(pattern=f"^{NAME}$", examples=["pets"])]
 
 
-class LabelSetRequest(BaseModel):
+class LabelSetRequest(RequestBody):
     """Labels, and how they become texts."""
 
     model_config = ConfigDict(
@@ -37,7 +39,7 @@ class LabelSetRequest(BaseModel):
     template: str | None = None
 
 
-@router.post("/v1/label_sets")
+@router.post("/v1/label_sets", response_model=LabelSetAnswer)
 async def save(body: LabelSetRequest, exchange: Caller) -> dict[str, Any]:
     """Save labels under a name."""
     service = exchange.service
@@ -54,20 +56,20 @@ async def save(body: LabelSetRequest, exchange: Caller) -> dict[str, Any]:
     return {**_object(body.name, content, created), "num_prompts": num_prompts(labels)}
 
 
-@router.get("/v1/label_sets")
+@router.get("/v1/label_sets", response_model=Listing)
 async def list_all(exchange: Caller) -> dict[str, Any]:
     """The account's label sets."""
     saved = await asyncio.to_thread(exchange.service.label_sets.list, exchange.caller.account_id)
     return {"object": "list", "data": [_object(*each) for each in saved]}
 
 
-@router.get("/v1/label_sets/{name}")
+@router.get("/v1/label_sets/{name}", response_model=LabelSetAnswer, response_model_exclude_unset=True)
 async def show(name: Name, exchange: Caller) -> dict[str, Any]:
     """One label set."""
     return _object(name, *await find_label_set(exchange.service, exchange.caller.account_id, name, "name"))
 
 
-@router.delete("/v1/label_sets/{name}")
+@router.delete("/v1/label_sets/{name}", response_model=Deleted)
 async def forget(name: Name, exchange: Caller) -> dict[str, Any]:
     """Delete a label set."""
     account = exchange.caller.account_id

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 
 from siglip2.serve.accounts.store import Caller, usage_by_day
+from siglip2.serve.routes.answers import Listing, ModelEntry
 from siglip2.serve.service import Service, find_caller, service_of
 
 router = APIRouter(tags=["models"])
@@ -15,7 +16,7 @@ CREATED = 1740000000
 """The month in which SigLIP 2 came out."""
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", response_model=Listing)
 async def list_models(request: Request, caller: Annotated[Caller, Depends(find_caller)]) -> dict[str, Any]:
     """The served models, the default also under its other names."""
     service = service_of(request)
@@ -23,7 +24,7 @@ async def list_models(request: Request, caller: Annotated[Caller, Depends(find_c
     return {"object": "list", "data": [_model(service, name) for name in names]}
 
 
-@router.get("/v1/models/{name:path}")
+@router.get("/v1/models/{name:path}", response_model=ModelEntry)
 async def get_model(
     name: str, request: Request, caller: Annotated[Caller, Depends(find_caller)]
 ) -> dict[str, Any]:
@@ -32,7 +33,7 @@ async def get_model(
     return _model(service, name)
 
 
-@router.get("/v1/usage")
+@router.get("/v1/usage", response_model=Listing)
 async def usage(request: Request, caller: Annotated[Caller, Depends(find_caller)]) -> dict[str, Any]:
     """What the caller's account used, by day, key and model."""
     database = service_of(request).database

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from siglip2.serve.accounts.store import Caller
 from siglip2.serve.accounts.usage import UsageSum, sum_usage
 from siglip2.serve.errors import bad_request
+from siglip2.serve.routes.answers import Page
 from siglip2.serve.service import find_caller, service_of
 
 router = APIRouter(tags=["usage"])
@@ -40,7 +41,7 @@ PageOf = Annotated[
 Known = Annotated[Caller, Depends(find_caller)]
 
 
-@router.get("/v1/organization/usage/{kind}")
+@router.get("/v1/organization/usage/{kind}", response_model=Page)
 async def usage(
     kind: UsageKind,
     request: Request,
@@ -62,7 +63,7 @@ async def usage(
     return _page(days, following, sums, lambda each: _usage(object_, each))
 
 
-@router.get("/v1/organization/costs")
+@router.get("/v1/organization/costs", response_model=Page)
 async def costs(
     request: Request,
     caller: Known,

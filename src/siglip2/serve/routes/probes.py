@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from siglip2.serve.engine import Engine
 from siglip2.serve.errors import overloaded
+from siglip2.serve.routes.answers import Status
 from siglip2.serve.service import Service, service_of
 
 router = APIRouter(tags=["probes"])
@@ -17,7 +18,7 @@ router = APIRouter(tags=["probes"])
 PROBE_SECONDS = 10.0
 
 
-@router.get("/health")
+@router.get("/health", response_model=Status)
 @router.get("/ping", include_in_schema=False)
 async def health(request: Request) -> dict[str, str]:
     """Every tower answers: looked at while all is well, a real pass of both once a batch has failed."""
@@ -26,7 +27,7 @@ async def health(request: Request) -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/ready")
+@router.get("/ready", response_model=Status)
 async def ready(request: Request) -> dict[str, str]:
     """The models are warm and the database answers."""
     service = service_of(request)

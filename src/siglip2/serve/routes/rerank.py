@@ -5,32 +5,32 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from siglip2.serve.contents import TextInput, check_counts, parse_content
+from siglip2.serve.routes.answers import PIXEL, RerankAnswer
+from siglip2.serve.routes.bodies import One, RequestBody
 from siglip2.serve.routes.shapes import count, encode, new_id, usage_of
 from siglip2.serve.service import Exchange, allowed
 
 router = APIRouter(tags=["rerank"])
 
 
-class RerankRequest(BaseModel):
+class RerankRequest(RequestBody):
     """Documents to be ordered by how well they match a query."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"query": "a red car", "documents": [{"image": "https://..."}, "a car"]}]
-        }
+        json_schema_extra={"examples": [{"query": "a red car", "documents": [{"image": PIXEL}, "a car"]}]}
     )
     model: str | None = None
-    query: Any = Field(description="A text or an image.")
-    documents: list[Any] = Field(description="Texts and images.")
+    query: One = Field(description="A text or an image.")
+    documents: list[One] = Field(description="Texts and images.")
     top_n: int | None = Field(None, ge=1)
     return_documents: bool = False
 
 
-@router.post("/v1/rerank")
-@router.post("/v2/rerank")
+@router.post("/v1/rerank", response_model=RerankAnswer)
+@router.post("/v2/rerank", response_model=RerankAnswer)
 @router.post("/rerank", include_in_schema=False)
 async def rerank(body: RerankRequest, exchange: Annotated[Exchange, Depends(allowed("score"))]) -> Response:
     """Documents in the order of their match; `relevance_score` is a probability."""

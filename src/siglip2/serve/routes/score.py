@@ -4,31 +4,33 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from siglip2.serve.contents import check_counts, parse_content
 from siglip2.serve.errors import bad_request
+from siglip2.serve.routes.answers import PIXEL, ScoreAnswer
+from siglip2.serve.routes.bodies import OneOrMany, RequestBody
 from siglip2.serve.routes.shapes import count, encode, new_id, now, usage_of
 from siglip2.serve.service import Exchange, allowed
 
 router = APIRouter(tags=["score"])
 
 
-class ScoreRequest(BaseModel):
+class ScoreRequest(RequestBody):
     """One query against many documents, or as many of both."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"queries": "a red car", "documents": [{"image": "https://..."}]}]}
+        json_schema_extra={"examples": [{"queries": "a red car", "documents": [{"image": PIXEL}]}]}
     )
     model: str | None = None
-    queries: Any = Field(None, description="A text or image, or a list.")
-    documents: Any = Field(None, description="A text or image, or a list.")
+    queries: OneOrMany = Field(None, description="A text or image, or a list.")
+    documents: OneOrMany = Field(None, description="A text or image, or a list.")
     text_1: Any = Field(None, description="Older name of `queries`.")
     text_2: Any = Field(None, description="Older name of `documents`.")
     score_type: Literal["probability", "cosine", "logit"] = "probability"
 
 
-@router.post("/v1/score")
+@router.post("/v1/score", response_model=ScoreAnswer)
 @router.post("/score", include_in_schema=False)
 async def score(body: ScoreRequest, exchange: Annotated[Exchange, Depends(allowed("score"))]) -> Response:
     """How well pairs match."""
@@ -72,4 +74,6 @@ def _listed(value: Any, param: str) -> list[Any]:
     if value is None:
         raise bad_request("Field required.", param, "missing")
     values = value if isinstance(value, list) else [value]
+    if not values:
+        raise bad_request("Send at least one.", param, "missing")
     return [parse_content(each, f"{param}[{index}]") for index, each in enumerate(values)]

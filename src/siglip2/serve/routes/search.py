@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from siglip2.errors import InvalidInput
 from siglip2.search.filters import Filter
@@ -14,6 +14,8 @@ from siglip2.search.rows import Hit
 from siglip2.serve.contents import Content, TextInput, check_counts, parse_content
 from siglip2.serve.errors import ApiError, bad_request
 from siglip2.serve.mounts import Mount, read_filter
+from siglip2.serve.routes.answers import PIXEL, Listing, SearchAnswer
+from siglip2.serve.routes.bodies import OneOrMany, RequestBody
 from siglip2.serve.routes.shapes import Encoded, count, encode, new_id, now, usage_of
 from siglip2.serve.service import Exchange, Service, allowed
 
@@ -24,10 +26,12 @@ MAX_OFFSET = 100_000
 MAX_TERMS = 32
 THUMBNAIL_HEIGHT = 320
 
+JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}, "description": "The photo."}}
+
 Caller = Annotated[Exchange, Depends(allowed("search"))]
 
 
-class SearchRequest(BaseModel):
+class SearchRequest(RequestBody):
     """What to find in a collection."""
 
     model_config = ConfigDict(
@@ -35,7 +39,7 @@ class SearchRequest(BaseModel):
             "examples": [
                 {
                     "collection": "photos",
-                    "query": ["a red bicycle", {"image": "https://example.org/bicycle.jpg"}],
+                    "query": ["a red bicycle", {"image": PIXEL}],
                     "not": ["a car"],
                     "filters": ["taken>=2020-06"],
                     "limit": 5,
@@ -44,7 +48,7 @@ class SearchRequest(BaseModel):
         }
     )
     collection: str | None = Field(None, description="Its name; may be left out where there is only one.")
-    query: Any = Field(description="A text, an image, or a list of these, all of which count.")
+    query: OneOrMany = Field(description="A text, an image, or a list of these, all of which count.")
     not_: list[str] = Field([], alias="not", description="Texts that results should not fit.")
     filters: list[str] = Field([], description="`taken>=2020-06`, `camera~canon`, `price<20`; all hold.")
     limit: int = Field(20, ge=1, le=MAX_RESULTS)
@@ -55,7 +59,7 @@ class SearchRequest(BaseModel):
     min_probability: float = Field(0.0, ge=0, le=1)
 
 
-@router.get("/v1/collections")
+@router.get("/v1/collections", response_model=Listing)
 async def list_collections(exchange: Caller) -> dict[str, Any]:
     """The collections that can be searched."""
     mounts = exchange.service.mounts
@@ -66,7 +70,7 @@ async def list_collections(exchange: Caller) -> dict[str, Any]:
     return {"object": "list", "data": data}
 
 
-@router.post("/v1/search")
+@router.post("/v1/search", response_model=SearchAnswer)
 async def search(body: SearchRequest, exchange: Caller) -> Response:
     """Photos and texts that fit words, examples, or both, the best first.
 
@@ -95,7 +99,7 @@ async def search(body: SearchRequest, exchange: Caller) -> Response:
     return await exchange.charged(work, **count([*wanted, *unwanted]))
 
 
-@router.get("/v1/collections/{name}/items/{item}/image", response_class=Response)
+@router.get("/v1/collections/{name}/items/{item}/image", response_class=Response, responses=JPEG)
 async def image(
     exchange: Caller,
     name: Annotated[str, Path(examples=["photos"])],

@@ -36,10 +36,11 @@ async def read_body(
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == FORM:
         values, content = await _read_form(request, settings, lists)
+        strict = False  # a form has nothing but texts
     else:
-        values, content = _read_json(await request.body()), None
+        values, content, strict = _read_json(await request.body()), None, None
     try:
-        return shape.model_validate(values), content
+        return shape.model_validate(values, strict=strict), content
     except ValidationError as error:
         faults = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]
         raise RequestValidationError(faults) from None

@@ -4,9 +4,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from siglip2.serve.contents import check_counts, parse_content
+from siglip2.serve.routes.answers import VectorStorePage
+from siglip2.serve.routes.bodies import RequestBody
 from siglip2.serve.routes.search import Caller, SearchRequest, at_mount, find, find_mount, name_of
 from siglip2.serve.routes.shapes import count
 from siglip2.serve.service import Exchange
@@ -14,7 +16,7 @@ from siglip2.serve.service import Exchange
 router = APIRouter(tags=["search"])
 
 
-class VectorStoreSearch(BaseModel):
+class VectorStoreSearch(RequestBody):
     """OpenAI's request; its filters have another language and are refused."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"query": "a red bicycle"}]})
@@ -23,7 +25,7 @@ class VectorStoreSearch(BaseModel):
     filters: None = Field(None, description="Use /v1/search for filters.")
 
 
-@router.post("/v1/vector_stores/{name}/search")
+@router.post("/v1/vector_stores/{name}/search", response_model=VectorStorePage)
 async def search(
     body: VectorStoreSearch, exchange: Caller, name: Annotated[str, Path(examples=["photos"])]
 ) -> Response:

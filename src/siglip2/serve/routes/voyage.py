@@ -4,9 +4,11 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from siglip2.serve.contents import ImageInput, check_counts, parse_content
+from siglip2.serve.routes.answers import VoyageAnswer
+from siglip2.serve.routes.bodies import RequestBody
 from siglip2.serve.routes.embeddings import check_dimensions
 from siglip2.serve.routes.shapes import as_base64, count, encode
 from siglip2.serve.service import Exchange, allowed
@@ -14,7 +16,7 @@ from siglip2.serve.service import Exchange, allowed
 router = APIRouter(tags=["embeddings"])
 
 
-class MultimodalRequest(BaseModel):
+class MultimodalRequest(RequestBody):
     """Items with one text or image each."""
 
     model_config = ConfigDict(
@@ -26,7 +28,7 @@ class MultimodalRequest(BaseModel):
     output_dimension: int | None = None
 
 
-@router.post("/v1/multimodalembeddings")
+@router.post("/v1/multimodalembeddings", response_model=VoyageAnswer)
 async def embed(
     body: MultimodalRequest, exchange: Annotated[Exchange, Depends(allowed("embed"))]
 ) -> Response:
