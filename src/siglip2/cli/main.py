@@ -40,6 +40,7 @@ COMMANDS = (
     Command("features", "write patch features, and draw where in a photo a phrase is"),
     Command("index", "make a searchable collection of photos, and look after it"),
     Command("search", "find photos of a collection by words or by example"),
+    Command("eval", "measure a model the way the paper does"),
     Command("models", "list the released models"),
     Command("convert", "turn weights from one format into another"),
     Command("train", "train a model from a recipe"),

@@ -1,0 +1,387 @@
+"""The tasks themselves: data, reader and settings of each."""
+
+from siglip2.evals import data_sets as data
+from siglip2.evals import readers as read
+from siglip2.evals.class_names import clip_data_sets, imagenet
+from siglip2.evals.task import Task
+from siglip2.evals.tasks.babel_imagenet import BabelImageNet
+from siglip2.evals.tasks.bias import GenderAssociation, RepresentationBias
+from siglip2.evals.tasks.composition import SugarCrepe, Winoground, read_winoground
+from siglip2.evals.tasks.depth import DepthProbe, NormalsProbe
+from siglip2.evals.tasks.few_shot import FewShot
+from siglip2.evals.tasks.linear_probe import LinearProbe
+from siglip2.evals.tasks.open_vocabulary import OpenVocabularySegmentation
+from siglip2.evals.tasks.places import PlacesFewShot, PlacesZeroShot
+from siglip2.evals.tasks.pointing import PointingGame
+from siglip2.evals.tasks.referring import ReferringExpressions
+from siglip2.evals.tasks.retrieval import Retrieval
+from siglip2.evals.tasks.segmentation import SegmentationProbe
+from siglip2.evals.tasks.zero_shot import ZeroShotClassification
+
+XM3600_LANGUAGES = (
+    *(
+        "ar",
+        "bn",
+        "cs",
+        "da",
+        "de",
+        "el",
+        "en",
+        "es",
+        "fa",
+        "fi",
+        "fil",
+        "fr",
+        "he",
+        "hi",
+        "hr",
+        "hu",
+        "id",
+        "it",
+    ),
+    *(
+        "ja",
+        "ko",
+        "mi",
+        "nl",
+        "no",
+        "pl",
+        "pt",
+        "quz",
+        "ro",
+        "ru",
+        "sv",
+        "sw",
+        "te",
+        "th",
+        "tr",
+        "uk",
+        "vi",
+        "zh",
+    ),
+)
+XTD10_LANGUAGES = ("en", "de", "fr", "cs", "zh", "ru", "pl", "tr", "ko", "it", "es")
+FLICKR8K_LANGUAGES = ("en", "zh", "ar", "de", "fr_mt30k", "cs_mt30k")
+
+
+def imagenet_family() -> list[Task]:
+    """ImageNet and its relatives, and what is measured on the same images."""
+    names = tuple(imagenet()["names"])
+    zero_shot = ZeroShotClassification
+    subsets = {key: tuple(names[index] for index in imagenet()[key]) for key in ("imagenet_a", "imagenet_r")}
+    whole = zero_shot(
+        name="imagenet",
+        title="ImageNet zero-shot",
+        data=(data.IMAGENET,),
+        class_names=names,
+        published="imagenet",
+    )
+    tiny = zero_shot(name="tiny_imagenet", title="Tiny ImageNet zero-shot", data=(data.TINY_IMAGENET,))
+    return [
+        whole,
+        zero_shot(
+            name="imagenet_v2",
+            title="ImageNet v2 zero-shot",
+            data=(data.IMAGENET_V2,),
+            split="test",
+            class_names=names,
+            published="imagenet_v2",
+        ),
+        zero_shot(
+            name="imagenet_real",
+            title="ImageNet ReaL zero-shot",
+            data=(data.IMAGENET_REAL,),
+            class_names=names,
+            read=read.imagenet_real,
+            published="imagenet_real",
+        ),
+        zero_shot(
+            name="imagenet_a",
+            title="ImageNet-A zero-shot",
+            data=(data.IMAGENET_A,),
+            split="test",
+            class_names=subsets["imagenet_a"],
+        ),
+        zero_shot(
+            name="imagenet_r",
+            title="ImageNet-R zero-shot",
+            data=(data.IMAGENET_R,),
+            split="test",
+            class_names=subsets["imagenet_r"],
+        ),
+        zero_shot(
+            name="imagenet_sketch",
+            title="ImageNet-Sketch zero-shot",
+            data=(data.IMAGENET_SKETCH,),
+            split="test",
+            class_names=names,
+        ),
+        zero_shot(
+            name="objectnet",
+            title="ObjectNet zero-shot",
+            data=(data.OBJECTNET,),
+            read=read.objectnet,
+            class_names=names,
+            published="objectnet",
+        ),
+        FewShot(
+            name="imagenet_10shot",
+            title="ImageNet 10-shot",
+            data=(data.IMAGENET,),
+            published="imagenet_10shot",
+        ),
+        LinearProbe(name="imagenet_linear", title="ImageNet linear probe", data=(data.IMAGENET,)),
+        tiny,
+        FewShot(name="tiny_imagenet_10shot", title="Tiny ImageNet 10-shot", data=(data.TINY_IMAGENET,)),
+        LinearProbe(
+            name="tiny_imagenet_linear",
+            title="Tiny ImageNet linear probe, 50 a class",
+            data=(data.TINY_IMAGENET,),
+            per_class=50,
+        ),
+        BabelImageNet(
+            name="babel_imagenet", title="Babel-ImageNet", data=(data.BABEL_IMAGENET,), images=whole
+        ),
+        BabelImageNet(
+            name="babel_tiny_imagenet",
+            title="Babel-ImageNet names over Tiny ImageNet",
+            data=(data.BABEL_IMAGENET, data.TINY_IMAGENET),
+            images=tiny,
+        ),
+        RepresentationBias(
+            name="representation_bias",
+            title="Representation bias over ImageNet",
+            data=(data.IMAGENET,),
+            images=whole,
+            published="representation_bias",
+        ),
+        RepresentationBias(
+            name="tiny_imagenet_representation_bias",
+            title="Representation bias over Tiny ImageNet",
+            data=(data.TINY_IMAGENET,),
+            images=tiny,
+        ),
+        GenderAssociation(
+            name="flickr8k_gender",
+            title="Perceived gender and occupations, Flickr8k",
+            data=(data.FLICKR8K, data.CAPTION_GENDER),
+        ),
+    ]
+
+
+def clip_family() -> list[Task]:
+    """CLIP's data sets."""
+    return [
+        ZeroShotClassification(
+            name=name,
+            title=f"{entry['title']} zero-shot",
+            data=(data.clip_data_set(name, entry["title"]),),
+            split="test",
+            class_names=tuple(each if isinstance(each, str) else each[0] for each in entry["class_names"]),
+            templates=tuple(entry["templates"]),
+        )
+        for name, entry in clip_data_sets().items()
+    ]
+
+
+def retrieval() -> list[Task]:
+    """Captions and images, and near misses."""
+    return [
+        Retrieval(name="coco", title="COCO retrieval", data=(data.COCO,), read=read.coco, published="coco"),
+        Retrieval(
+            name="flickr30k",
+            title="Flickr30k retrieval",
+            data=(data.FLICKR30K,),
+            read=read.flickr30k,
+            published="flickr30k",
+        ),
+        Retrieval(
+            name="xm3600",
+            title="Crossmodal-3600, mean of 36 languages",
+            data=(data.XM3600,),
+            read=read.xm3600,
+            languages=XM3600_LANGUAGES,
+            published="xm3600",
+        ),
+        Retrieval(
+            name="xtd10",
+            title="XTD10, mean of 11 languages",
+            data=(data.XTD10,),
+            read=read.xtd10,
+            languages=XTD10_LANGUAGES,
+        ),
+        Retrieval(
+            name="multi30k",
+            title="Multi30k, mean of four languages",
+            data=(data.MULTI30K,),
+            read=read.multi30k,
+            languages=("en", "de", "fr", "cs"),
+        ),
+        Retrieval(
+            name="flickr8k",
+            title="Flickr8k, mean of six languages",
+            data=(data.FLICKR8K,),
+            read=read.flickr8k,
+            languages=FLICKR8K_LANGUAGES,
+        ),
+        Retrieval(
+            name="coco_mini", title="COCO captions, 283 images", data=(data.COCO_MINI,), read=read.coco_mini
+        ),
+        SugarCrepe(name="sugarcrepe", title="SugarCrepe", data=(data.SUGARCREPE,)),
+        Winoground(name="winoground", title="Winoground", data=(data.WINOGROUND,), read=read_winoground),
+    ]
+
+
+def dense() -> list[Task]:
+    """A value for every pixel, and boxes."""
+    probe = SegmentationProbe
+    return [
+        probe(name="camvid", title="CamVid linear probe", data=(data.CAMVID,), read=read.camvid),
+        probe(
+            name="camvid_dpt",
+            title="CamVid DPT probe",
+            data=(data.CAMVID,),
+            read=read.camvid,
+            head="dpt",
+            steps=300,
+        ),
+        OpenVocabularySegmentation(
+            name="camvid_open_vocabulary",
+            title="CamVid without training",
+            data=(data.CAMVID,),
+            read=read.camvid,
+        ),
+        probe(
+            name="coco_mini_masks",
+            title="COCO masks linear probe, 100 images",
+            data=(data.COCO_MINI,),
+            read=read.coco_mini_masks,
+            test_split="val",
+            steps=500,
+        ),
+        probe(
+            name="ade20k",
+            title="ADE20k linear probe",
+            data=(data.ADE20K,),
+            read=read.ade20k,
+            train_split="training",
+            test_split="validation",
+            steps=40_000,
+            published="ade20k",
+        ),
+        probe(
+            name="pascal",
+            title="PASCAL VOC linear probe",
+            data=(data.PASCAL,),
+            read=read.pascal,
+            test_split="val",
+            steps=10_000,
+            published="pascal",
+        ),
+        DepthProbe(
+            name="depth_rgbd",
+            title="Depth linear probe, two rooms",
+            data=(data.DEPTH_RGBD,),
+            read=read.depth_rgbd,
+        ),
+        NormalsProbe(
+            name="normals_rgbd",
+            title="Surface normals linear probe, two rooms",
+            data=(data.DEPTH_RGBD,),
+            read=read.kitchen_rgbd,
+            focal=585 / 640,
+        ),
+        DepthProbe(
+            name="nyuv2_depth",
+            title="NYUv2 depth linear probe",
+            data=(data.NYUV2,),
+            read=read.nyuv2,
+            steps=38_400,
+            published="nyuv2_depth",
+        ),
+        NormalsProbe(
+            name="nyuv2_normals",
+            title="NYUv2 surface normals linear probe",
+            data=(data.NYUV2,),
+            read=read.nyuv2,
+            focal=518.9 / 640,
+            steps=38_400,
+            published="nyuv2_normals",
+        ),
+        ReferringExpressions(
+            name="refcoco",
+            title="RefCOCO, RefCOCO+ and RefCOCOg",
+            data=(data.REFCOCO,),
+            read_train=read.refcoco_train,
+            tests=read.refcoco_tests(),
+            steps=100_000,
+            published="refcoco",
+        ),
+        ReferringExpressions(
+            name="coco_mini_expressions",
+            title="Template expressions over COCO, made by rule",
+            data=(data.COCO_MINI,),
+            read_train=read.expressions_train,
+            tests={"accuracy@0.5": read.expressions_val},
+            steps=200,
+        ),
+        PointingGame(
+            name="coco_mini_pointing",
+            title="Pointing game over COCO, without training",
+            data=(data.COCO_MINI,),
+            read=read.expressions_val,
+        ),
+    ]
+
+
+def places() -> list[Task]:
+    """Places and incomes."""
+    return [
+        PlacesZeroShot(
+            name="dollar_street",
+            title="Dollar Street zero-shot",
+            data=(data.DOLLAR_STREET,),
+            read=read.dollar_street,
+            group="income",
+            published="dollar_street",
+        ),
+        PlacesFewShot(
+            name="dollar_street_10shot",
+            title="Dollar Street 10-shot country",
+            data=(data.DOLLAR_STREET,),
+            read=read.dollar_street,
+            column="country",
+            published="dollar_street_10shot",
+        ),
+        PlacesZeroShot(
+            name="geode",
+            title="GeoDE zero-shot",
+            data=(data.GEODE,),
+            read=read.geode,
+            group="region",
+            published="geode",
+        ),
+        PlacesFewShot(
+            name="geode_country_10shot",
+            title="GeoDE 10-shot country",
+            data=(data.GEODE,),
+            read=read.geode,
+            column="country",
+            published="geode_country_10shot",
+        ),
+        PlacesFewShot(
+            name="geode_region_10shot",
+            title="GeoDE 10-shot region",
+            data=(data.GEODE,),
+            read=read.geode,
+            column="region",
+            published="geode_region_10shot",
+        ),
+        PlacesZeroShot(
+            name="gldv2",
+            title="Google Landmarks v2 zero-shot",
+            data=(data.LANDMARKS,),
+            read=read.landmarks,
+            published="gldv2",
+        ),
+    ]

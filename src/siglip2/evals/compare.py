@@ -1,0 +1,83 @@
+"""Two runs over the same images: the difference of each measure, tested pair by pair."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from siglip2.evals.intervals import bootstrap
+from siglip2.evals.results import read_cases, read_results
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One measure of two runs.
+
+    Attributes:
+        task: its name.
+        measure: its name.
+        first: value of the first run.
+        second: value of the second run.
+        low: lower end of the 95 % interval of second - first; None where the runs kept no cases to pair.
+        high: upper end.
+    """
+
+    task: str
+    measure: str
+    first: float
+    second: float
+    low: float | None
+    high: float | None
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says."""
+        if self.low is None or self.high is None:
+            return "cannot be paired"
+        if self.low > 0:
+            return "higher"
+        return "lower" if self.high < 0 else "no difference shown"
+
+
+def compare_folders(first: Path, second: Path) -> list[Difference]:
+    """Every measure that both folders hold; images are resampled in pairs.
+
+    Raises:
+        InvalidInput: a folder holds no results.
+    """
+    results = [read_results(folder) for folder in (first, second)]
+    differences = []
+    for task in results[0]:
+        if task not in results[1]:
+            continue
+        cases = [read_cases(folder, task) for folder in (first, second)]
+        for measure, value in results[0][task]["measures"].items():
+            other = results[1][task]["measures"].get(measure)
+            if other is None:
+                continue
+            interval = _paired(cases[0], cases[1], measure)
+            differences.append(
+                Difference(
+                    task=task,
+                    measure=measure,
+                    first=value["value"],
+                    second=other["value"],
+                    low=interval[0] if interval else None,
+                    high=interval[1] if interval else None,
+                )
+            )
+    return differences
+
+
+def _paired(
+    first: dict[str, np.ndarray], second: dict[str, np.ndarray], measure: str
+) -> tuple[float, float] | None:
+    if measure not in first or measure not in second or len(first[measure]) != len(second[measure]):
+        return None
+    gaps = second[measure].astype(np.float64) - first[measure]
+    groups = first.get(f"{measure}|groups", np.arange(len(gaps)))
+    if not np.array_equal(groups, second.get(f"{measure}|groups", np.arange(len(gaps)))):
+        return None
+    _, index = np.unique(groups, return_inverse=True)
+    sums, sizes = np.bincount(index, gaps), np.bincount(index).astype(np.float64)
+    return bootstrap(lambda weights: (weights @ sums) / (weights @ sizes), len(sums))

@@ -1,0 +1,144 @@
+"""Labelled images: a folder a class, WebDataset tars with `.cls`, or Parquet of Hugging Face `datasets`."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from siglip2.errors import InvalidInput
+from siglip2.evals.class_names import imagenet_name
+from siglip2.evals.formats.parquet import read_parquet
+from siglip2.evals.formats.shards import read_samples
+from siglip2.evals.images import ImageFile
+from siglip2.inputs.suffixes import SUFFIXES
+
+_WNID = re.compile(r"n\d{8}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledImages:
+    """Images with their classes.
+
+    Attributes:
+        images: B pictures.
+        labels: (B,) index of the class, or (B, C) bool where several classes may hold.
+        class_names: C names; empty strings where the data set gives none.
+        templates: the data set's own prompts, if it brings them.
+        class_keys: C folder names or indices, as the data set calls its classes.
+    """
+
+    images: list[ImageFile]
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    class_keys: tuple[str, ...]
+    templates: tuple[str, ...] = ()
+
+    def take(self, positions: np.ndarray) -> "LabelledImages":
+        """Some of the images, with all classes."""
+        return LabelledImages(
+            images=[self.images[index] for index in positions.tolist()],
+            labels=self.labels[positions],
+            class_names=self.class_names,
+            class_keys=self.class_keys,
+            templates=self.templates,
+        )
+
+
+def read_labelled(folder: Path, split: str) -> LabelledImages:
+    """Read a split in whichever of the formats it lies there.
+
+    Args:
+        folder: of the data set.
+        split: a folder or file prefix in it; the folder itself is taken where there is none of that name.
+
+    Raises:
+        InvalidInput: none of the formats is found.
+    """
+    inside = folder / split if (folder / split).is_dir() else folder
+    if any(inside.glob("*.tar*")):
+        return _from_tars(folder, inside, split)
+    parquet = sorted([*folder.glob(f"data/{split}-*.parquet"), *folder.glob(f"{split}*.parquet")])
+    if parquet:
+        return _from_parquet(parquet)
+    if any(path.is_dir() for path in inside.iterdir()):
+        return _from_folders(inside)
+    raise InvalidInput(
+        f"{inside} holds neither a folder for each class, nor tars with .cls files, nor {split}*.parquet"
+    )
+
+
+def _from_folders(folder: Path) -> LabelledImages:
+    classes = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    # ImageNet v2 numbers its folders 0 to 999, and text order would mix them up.
+    numbered = all(path.name.isdecimal() for path in classes)
+    classes.sort(key=lambda path: (int(path.name) if numbered else 0, path.name))
+    images, labels = [], []
+    for index, each in enumerate(classes):
+        for path in sorted(each.rglob("*")):
+            if path.suffix.lower() in SUFFIXES:
+                images.append(ImageFile(str(path.relative_to(folder)), path))
+                labels.append(index)
+    if not images:
+        raise InvalidInput(f"the folders in {folder} hold no images")
+    keys = tuple(path.name for path in classes)
+    names = tuple((imagenet_name(key) or "") if _WNID.fullmatch(key) else "" for key in keys)
+    if not any(names) and not numbered:
+        names = tuple(key.replace("_", " ") for key in keys)
+    return LabelledImages(images=images, labels=np.array(labels), class_names=names, class_keys=keys)
+
+
+def _from_tars(folder: Path, inside: Path, split: str) -> LabelledImages:
+    pattern = "*.tar*" if inside != folder else f"{split}*.tar*"
+    if not any(inside.glob(pattern)):
+        pattern = "*.tar*"
+    images, labels = [], []
+    for sample in read_samples(inside, pattern):
+        label = sample.files.get("cls")
+        if label is None and "json" in sample.files:
+            label = str(sample.json().get("label", "")).encode()
+        if not label:
+            raise InvalidInput(f"{inside}: {sample.image.key} has no .cls file and no label in its .json")
+        images.append(sample.image)
+        labels.append(int(label))
+    names = _lines(folder / "classnames.txt")
+    templates = _lines(folder / "zeroshot_classification_templates.txt")
+    if (folder / "classes.json").exists():
+        names = [entry["clip_name"] for entry in json.loads((folder / "classes.json").read_text())]
+    count = max(len(names), max(labels) + 1)
+    return LabelledImages(
+        images=images,
+        labels=np.array(labels),
+        class_names=tuple(names) or ("",) * count,
+        class_keys=tuple(str(index) for index in range(count)),
+        templates=tuple(template.replace("{c}", "{}") for template in templates),
+    )
+
+
+def _from_parquet(paths: Sequence[Path]) -> LabelledImages:
+    images, labels, features = [], [], {}
+    for rows, described in read_parquet(paths):
+        features = described
+        column = next((name for name in ("label", "labels", "fine_label", "cls") if name in rows), None)
+        if column is None:
+            raise InvalidInput(f"{paths[0]} has no column label, only {', '.join(rows)}")
+        images += rows["image"]
+        labels += rows[column]
+    names = next((entry["names"] for entry in features.values() if "names" in entry), [])
+    count = max(len(names), max(labels) + 1)
+    return LabelledImages(
+        images=images,
+        labels=np.array(labels),
+        class_names=tuple(name.split(",")[0] for name in names) or ("",) * count,
+        class_keys=tuple(str(index) for index in range(count)),
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    return (
+        [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        if path.exists()
+        else []
+    )

@@ -1,0 +1,75 @@
+"""WebDataset tars, plain or gzipped: files that share a key make one sample."""
+
+import gzip
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from siglip2.errors import InvalidInput
+from siglip2.evals.images import ImageFile, TarSlice
+
+PICTURES = ("jpg", "jpeg", "png", "webp")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample of a tar: its picture left where it is, its small files read.
+
+    Attributes:
+        image: the picture.
+        files: contents of the other files, by extension.
+    """
+
+    image: ImageFile
+    files: dict[str, bytes]
+
+    def json(self) -> dict[str, Any]:
+        """The content of its `.json`."""
+        return json.loads(self.files["json"])
+
+
+def read_samples(folder: Path, pattern: str = "*.tar*") -> Iterator[Sample]:
+    """Samples of all tars of a folder that match, in name order.
+
+    Raises:
+        InvalidInput: no tar matches, or one is damaged.
+    """
+    paths = sorted(folder.glob(pattern))
+    if not paths:
+        raise InvalidInput(f"{folder} holds no {pattern}")
+    for path in paths:
+        try:
+            yield from _samples_of(path)
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise InvalidInput(f"{path} cannot be read as a tar: {error}") from error
+
+
+def _samples_of(path: Path) -> Iterator[Sample]:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    key, picture, files = "", None, {}
+    # A plain tar stays on disk: only the place of each picture is kept.
+    with (
+        gzip.open(path) if zipped else path.open("rb") as stream,
+        tarfile.open(fileobj=stream, mode="r|") as tar,
+    ):
+        for member in tar:
+            if not member.isfile():
+                continue
+            name, _, extension = member.name.partition(".")
+            if name != key and picture is not None:
+                yield Sample(picture, files)
+            if name != key:
+                key, picture, files = name, None, {}
+            content = tar.extractfile(member)
+            assert content is not None
+            if extension.lower() in PICTURES and picture is None:
+                whole = content.read() if zipped else TarSlice(path, member.offset_data, member.size)
+                picture = ImageFile(Path(name).name, whole)
+            else:
+                files[extension.lower()] = content.read()
+    if picture is not None:
+        yield Sample(picture, files)

@@ -1,0 +1,92 @@
+"""Image-text retrieval: the rank of the best right answer of every query, both ways.
+
+hit@k is what papers print as R@k: the share of queries with any right answer among the first k. It differs
+from true recall@k, which divides by the number of right answers; both are given here, under their own names.
+Source: big_vision `evaluators/proj/image_text/image_text_retrieval.py`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+TIE_CHOICES = ("against", "order")
+"""`against`: wrong answers of the same score stand in front. `order`: what comes first in the corpus does,
+as after a stable sort."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Ranks from 0 of right answers.
+
+    Attributes:
+        text_to_image: (T,) of each text's image.
+        image_to_text: (Q,) of the best of each queried image's texts.
+        queried: (Q,) indices of the images that have a text.
+        recalled: (Q, K) share of each queried image's texts among the first k, for the k of `ks`.
+    """
+
+    text_to_image: np.ndarray
+    image_to_text: np.ndarray
+    queried: np.ndarray
+    recalled: np.ndarray
+
+
+def retrieval_ranks(
+    images: np.ndarray,
+    texts: np.ndarray,
+    image_of_text: np.ndarray,
+    *,
+    ks: tuple[int, ...] = (1, 5, 10),
+    ties: str = "against",
+    chunk: int = 1024,
+) -> Ranks:
+    """Retrieve every text's image and every image's texts.
+
+    Args:
+        images: (B, E) unit embeddings.
+        texts: (T, E) unit embeddings.
+        image_of_text: (T,) index of each text's image; images without a text are no queries, but stay in the
+            corpus.
+        ks: cut-offs of the true recall.
+        ties: one of `TIE_CHOICES`. The reference leaves ties to chance.
+        chunk: queries compared at a time.
+    """
+    text_ranks = [np.zeros(0, np.int64)]
+    for start in range(0, len(texts), chunk):
+        part = slice(start, start + chunk)
+        text_ranks.append(_ranks_of_images(texts[part] @ images.T, image_of_text[part], ties))
+    order = np.argsort(image_of_text, kind="stable")
+    queried, first, counts = np.unique(image_of_text[order], return_index=True, return_counts=True)
+    image_ranks = np.zeros(len(queried), np.int64)
+    recalled = np.zeros((len(queried), len(ks)))
+    for start in range(0, len(queried), chunk):
+        scores = images[queried[start : start + chunk]] @ texts.T
+        for row, query in zip(scores, range(start, start + len(scores)), strict=True):
+            own = order[first[query] : first[query] + counts[query]]
+            ranks = _ranks_of_texts(row, own, ties)
+            image_ranks[query] = ranks[0]
+            recalled[query] = [(ranks < k).mean() for k in ks]
+    return Ranks(np.concatenate(text_ranks), image_ranks, queried, recalled)
+
+
+def _ranks_of_images(scores: np.ndarray, owner: np.ndarray, ties: str) -> np.ndarray:
+    """Rank of the one right image of each text; scores (Q, B)."""
+    own = np.take_along_axis(scores, owner[:, None], axis=1)
+    equal = scores == own
+    better = (scores > own).sum(axis=1)
+    if ties == "order":
+        return better + (equal & (np.arange(scores.shape[1]) < owner[:, None])).sum(axis=1)
+    return better + equal.sum(axis=1) - 1
+
+
+def _ranks_of_texts(scores: np.ndarray, own: np.ndarray, ties: str) -> np.ndarray:
+    """Ranks, best first, of the right texts of one image; scores (T,)."""
+    own = own[np.argsort(-scores[own], kind="stable")]
+    wrong = np.ones(len(scores), bool)
+    wrong[own] = False
+    values = scores[own, None]
+    in_front = (wrong & (scores > values)).sum(axis=1)
+    tied = wrong & (scores == values)
+    if ties == "order":
+        tied &= np.arange(len(scores)) < own[:, None]
+    return np.arange(len(own)) + in_front + tied.sum(axis=1)

@@ -1,0 +1,255 @@
+"""From a data set's folder to what a task measures on: one function for each data set."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from siglip2.errors import InvalidInput
+from siglip2.evals.class_names import imagenet
+from siglip2.evals.formats import captioned, dense, places, referring
+from siglip2.evals.formats.captioned import CaptionedImages
+from siglip2.evals.formats.dense import DenseImages, lookup_of
+from siglip2.evals.formats.labelled import LabelledImages, read_labelled
+from siglip2.evals.formats.places import PlacedImages
+from siglip2.evals.formats.referring import Expressions
+from siglip2.evals.images import ImageFile
+from siglip2.evals.task import Context, DataSet
+
+REFCOCO_SPLITS = (
+    ("refcoco", "unc", ("val", "testA", "testB")),
+    ("refcoco+", "unc", ("val", "testA", "testB")),
+    ("refcocog", "umd", ("val", "test")),
+)
+
+
+def imagenet_real(context: Context, data: DataSet) -> LabelledImages:
+    """ReaL: `real.json` lists the labels of ILSVRC2012_val_00000001 and so on."""
+    folder = context.folder(data)
+    labelled = read_labelled(folder, "val")
+    path = folder / "real.json"
+    if not path.exists():
+        raise InvalidInput(f"{path} is missing: get it from {data.page}")
+    answers = json.loads(path.read_text())
+    several = np.zeros((len(labelled.images), len(labelled.class_keys)), bool)
+    for row, image in zip(several, labelled.images, strict=True):
+        row[answers[int(Path(image.key).stem.rsplit("_", 1)[-1]) - 1]] = True
+    kept = np.flatnonzero(several.any(axis=1))
+    return replace(labelled, labels=several).take(kept)
+
+
+def objectnet(context: Context, data: DataSet) -> LabelledImages:
+    """ObjectNet's 113 classes that ImageNet has too; any ImageNet class that maps to the object is right.
+
+    The paper does not say: how it maps classes. The argmax runs over the 1,000 ImageNet classes.
+    """
+    folder = context.folder(data)
+    labelled = read_labelled(folder, "images")
+    mappings = folder / "mappings"
+    try:
+        objects = json.loads((mappings / "folder_to_objectnet_label.json").read_text())
+        names = json.loads((mappings / "objectnet_to_imagenet_1k.json").read_text())
+        lines = (mappings / "pytorch_to_imagenet_2012_id.json").read_text()
+    except OSError as error:
+        raise InvalidInput(f"{mappings} cannot be read: {error}") from error
+    json.loads(lines)  # present in every copy; the order of ImageNet's classes is our own
+    by_name = {lemma.strip().lower(): index for index, lemma in enumerate(imagenet()["names"])}
+    several = np.zeros((len(labelled.images), 1000), bool)
+    for row, label in zip(several, labelled.labels.tolist(), strict=True):
+        answers = names.get(objects.get(labelled.class_keys[label], ""), "")
+        for answer in answers.split(";"):
+            index = next(
+                (by_name[part] for part in (p.strip().lower() for p in answer.split(",")) if part in by_name),
+                None,
+            )
+            if index is not None:
+                row[index] = True
+    kept = np.flatnonzero(several.any(axis=1))
+    names_of = tuple(imagenet()["names"])
+    return replace(labelled, labels=several, class_names=names_of, class_keys=names_of).take(kept)
+
+
+def coco(context: Context, data: DataSet, language: str) -> CaptionedImages:
+    """Karpathy's 5,000 test images with all 25,010 captions."""
+    folder = context.folder(data)
+    return captioned.read_karpathy(folder / "dataset_coco.json", folder / "images")
+
+
+def flickr30k(context: Context, data: DataSet, language: str) -> CaptionedImages:
+    """Karpathy's 1,000 test images with 5,000 captions."""
+    folder = context.folder(data)
+    return captioned.read_karpathy(folder / "dataset_flickr30k.json", folder / "images")
+
+
+def xm3600(context: Context, data: DataSet, language: str) -> CaptionedImages:
+    """Every caption of a language."""
+    return captioned.read_crossmodal3600(context.folder(data), language)
+
+
+def xtd10(context: Context, data: DataSet, language: str) -> CaptionedImages:
+    """One caption an image."""
+    return captioned.read_xtd10(context.folder(data), language)
+
+
+def multi30k(context: Context, data: DataSet, language: str) -> CaptionedImages:
+    """One caption an image: `test_2016_flickr.txt` names the images in the order of the captions."""
+    folder = context.folder(data)
+    names, texts = (
+        (folder / f"test_2016_flickr.{ending}").read_text(encoding="utf-8").splitlines()
+        for ending in ("txt", language)
+    )
+    return captioned.paired(
+        (ImageFile(name, folder / "images" / name), [text]) for name, text in zip(names, texts, strict=True)
+    )
+
+
+def flickr8k(context: Context, data: DataSet, language: str) -> CaptionedImages:
+    """The 1,000 test images with their captions in a language."""
+    return captioned.read_tars(context.folder(data), "test", language)
+
+
+def coco_mini(context: Context, data: DataSet, language: str) -> CaptionedImages:
+    """The 283 val images."""
+    return captioned.read_tars(context.folder(data), "val", language)
+
+
+def camvid(context: Context, data: DataSet, split: str) -> DenseImages:
+    """Eleven classes; what is unlabelled does not count."""
+    folder = context.folder(data)
+    described = json.loads((folder / "classes.json").read_text())
+    names = [name for index, name in enumerate(described["classes"]) if index != described["ignore_index"]]
+    lookup = lookup_of(list(range(len(names))))
+    return dense.read_dense_tars(folder, split, "seg.png", class_names=tuple(names), lookup=lookup)
+
+
+def coco_mini_masks(context: Context, data: DataSet, split: str) -> DenseImages:
+    """133 things and stuff; 0 does not count."""
+    folder = context.folder(data)
+    categories = json.loads((folder / "categories.json").read_text())["seg_categories"]
+    values = sorted(map(int, categories))
+    names = tuple(categories[str(value)]["name"] for value in values)
+    return dense.read_dense_tars(folder, split, "seg.png", class_names=names, lookup=lookup_of(values))
+
+
+def ade20k(context: Context, data: DataSet, split: str) -> DenseImages:
+    """150 classes, numbered from 1; 0 does not count."""
+    folder = context.folder(data)
+    lines = (folder / "objectInfo150.txt").read_text().splitlines()[1:151]
+    names = tuple(line.split("\t")[-1].split(",")[0].strip() for line in lines)
+    return dense.read_dense_folders(
+        folder / "images" / split,
+        folder / "annotations" / split,
+        class_names=names,
+        lookup=lookup_of(list(range(1, 151))),
+    )
+
+
+def pascal(context: Context, data: DataSet, split: str) -> DenseImages:
+    """Background and twenty classes; borders (255) do not count."""
+    folder = context.folder(data)
+    names = [
+        "background",
+        "aeroplane",
+        "bicycle",
+        "bird",
+        "boat",
+        "bottle",
+        "bus",
+        "car",
+        "cat",
+        "chair",
+        "cow",
+        "dining_table",
+        "dog",
+        "horse",
+        "motorbike",
+        "person",
+        "potted_plant",
+        "sheep",
+        "sofa",
+        "train",
+        "tv_monitor",
+    ]
+    stems = (folder / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
+    return dense.read_dense_folders(
+        folder / "JPEGImages",
+        folder / "SegmentationClass",
+        stems,
+        class_names=tuple(names),
+        lookup=lookup_of(list(range(21))),
+    )
+
+
+def depth_rgbd(context: Context, data: DataSet, split: str) -> DenseImages:
+    """Millimetres."""
+    return dense.read_dense_tars(context.folder(data), split, "depth.png", unit=0.001)
+
+
+def kitchen_rgbd(context: Context, data: DataSet, split: str) -> DenseImages:
+    """The 7-Scenes frames alone, whose focal length (585 of 640 pixels) is known."""
+    found = depth_rgbd(context, data, split)
+    kept = [index for index, image in enumerate(found.images) if image.key.startswith("7scenes")]
+    return found.take(np.array(kept))
+
+
+def nyuv2(context: Context, data: DataSet, split: str) -> DenseImages:
+    """Millimetres."""
+    folder = context.folder(data) / split
+    return dense.read_dense_folders(folder / "rgb", folder / "depth", unit=0.001)
+
+
+def refcoco_train(context: Context, data: DataSet) -> Expressions:
+    """The train splits of all three sets, together."""
+    folder = context.folder(data)
+    parts = [referring.read_refcoco(folder, name, split_by, "train") for name, split_by, _ in REFCOCO_SPLITS]
+    offsets = np.cumsum([0, *(len(part.images) for part in parts)])
+    return Expressions(
+        images=[image for part in parts for image in part.images],
+        texts=[text for part in parts for text in part.texts],
+        image_of_text=np.concatenate(
+            [part.image_of_text + offset for part, offset in zip(parts, offsets, strict=False)]
+        ),
+        boxes=np.concatenate([part.boxes for part in parts]),
+        others=[boxes for part in parts for boxes in part.others],
+    )
+
+
+def refcoco_tests() -> dict[str, Callable[[Context, DataSet], Expressions]]:
+    """A reader for each published split, by the name of its measure."""
+    return {
+        f"{name}_{split}_accuracy@0.5": partial(_refcoco_test, name=name, split_by=split_by, split=split)
+        for name, split_by, splits in REFCOCO_SPLITS
+        for split in splits
+    }
+
+
+def _refcoco_test(context: Context, data: DataSet, *, name: str, split_by: str, split: str) -> Expressions:
+    return referring.read_refcoco(context.folder(data), name, split_by, split)
+
+
+def expressions_train(context: Context, data: DataSet) -> Expressions:
+    """Template expressions of the train pictures."""
+    return referring.read_expression_lines(context.folder(data), "train")
+
+
+def expressions_val(context: Context, data: DataSet) -> Expressions:
+    """Template expressions of the val pictures."""
+    return referring.read_expression_lines(context.folder(data), "val")
+
+
+def dollar_street(context: Context, data: DataSet) -> PlacedImages:
+    """Topics as ImageNet classes."""
+    return places.read_dollar_street(context.folder(data), imagenet()["names"])
+
+
+def geode(context: Context, data: DataSet) -> PlacedImages:
+    """Forty objects from six regions."""
+    return places.read_geode(context.folder(data))
+
+
+def landmarks(context: Context, data: DataSet) -> PlacedImages:
+    """Landmarks by name."""
+    return places.read_landmarks(context.folder(data))

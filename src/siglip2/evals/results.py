@@ -1,0 +1,124 @@
+"""Results of a task: one JSON file, and beside it the cases that paired tests need."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from siglip2.errors import InvalidInput
+from siglip2.evals.intervals import Measure
+
+RESULT_SUFFIX = ".json"
+CASES_SUFFIX = ".cases.npz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A picture for the report: a success, a failure, or a picture with its heat map.
+
+    Attributes:
+        kind: `success`, `failure` or `heat map`.
+        caption: what was right and what the model said.
+        image: a small JPEG.
+    """
+
+    kind: str
+    caption: str
+    image: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a task found.
+
+    Attributes:
+        measures: by name; the first one is the main one.
+        sizes: how many images, texts, classes took part.
+        chance: of the main measure for a model that knows nothing; None where that has no meaning.
+        settings: what else decides the numbers: split, prompts, seeds.
+        details: tables for the report, such as accuracy per class.
+        examples: pictures for the report.
+    """
+
+    measures: dict[str, Measure]
+    sizes: dict[str, int]
+    chance: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    examples: tuple[Example, ...] = ()
+
+
+def write_result(folder: Path, task: str, outcome: Outcome, circumstances: dict[str, Any]) -> Path:
+    """Write `TASK.json`, `TASK.cases.npz` and the example pictures into a folder; the JSON file last, whole.
+
+    Args:
+        folder: of the model's results.
+        task: its name.
+        outcome: what it found.
+        circumstances: model, versions, protocol, time and whatever else the runner knows.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    cases: dict[str, np.ndarray] = {}
+    for name, measure in outcome.measures.items():
+        if measure.cases is not None:
+            cases[name] = np.asarray(measure.cases, np.float32)
+            if measure.groups is not None:
+                cases[f"{name}|groups"] = np.asarray(measure.groups)
+    if cases:
+        np.savez_compressed(folder / f"{task}{CASES_SUFFIX}", allow_pickle=False, **cases)
+    pictures = []
+    for index, example in enumerate(outcome.examples):
+        (folder / "examples").mkdir(exist_ok=True)
+        path = folder / "examples" / f"{task}-{index}.jpg"
+        path.write_bytes(example.image)
+        pictures.append(
+            {"kind": example.kind, "caption": example.caption, "file": str(path.relative_to(folder))}
+        )
+    content = {
+        "task": task,
+        **circumstances,
+        "sizes": outcome.sizes,
+        "chance": outcome.chance,
+        "settings": outcome.settings,
+        "measures": {name: _plain(measure) for name, measure in outcome.measures.items()},
+        "details": outcome.details,
+        "examples": pictures,
+    }
+    path = folder / f"{task}{RESULT_SUFFIX}"
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def read_results(folder: Path) -> dict[str, dict[str, Any]]:
+    """All results in a folder, by task.
+
+    Raises:
+        InvalidInput: the folder holds none.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob(f"*{RESULT_SUFFIX}")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if "measures" in content and "task" in content:
+            found[content["task"]] = content
+    if not found:
+        raise InvalidInput(f"{folder} holds no results: `siglip2 eval MODEL --output FOLDER` writes them")
+    return found
+
+
+def read_cases(folder: Path, task: str) -> dict[str, np.ndarray]:
+    """The cases behind a task's measures, empty where there are none."""
+    path = folder / f"{task}{CASES_SUFFIX}"
+    if not path.exists():
+        return {}
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def _plain(measure: Measure) -> dict[str, Any]:
+    content = asdict(measure)
+    return {name: content[name] for name in ("value", "low", "high", "count", "method")}

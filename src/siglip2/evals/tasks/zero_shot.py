@@ -1,0 +1,202 @@
+"""Zero-shot classification: the class whose averaged prompts lie nearest to the image.
+
+Source: big_vision `evaluators/proj/image_text/discriminative_classifier.py`; paper Table 1.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from siglip2.errors import InvalidInput
+from siglip2.evals.examples import pick_examples
+from siglip2.evals.formats.labelled import LabelledImages, read_labelled
+from siglip2.evals.intervals import Measure, resampled, share
+from siglip2.evals.metrics.calibration import reliability, softmax
+from siglip2.evals.metrics.ranking import class_ranks
+from siglip2.evals.results import Outcome
+from siglip2.evals.task import Context, DataSet
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShotClassification:
+    """Top-1 and top-5 accuracy over the classes of a data set.
+
+    Attributes:
+        split: folder or file prefix of the split that is measured.
+        class_names: names in the order of the labels, for data that bring none.
+        templates: the data set's own prompts.
+        read: another reader than the one for labelled folders, tars and Parquet.
+    """
+
+    name: str
+    title: str
+    data: tuple[DataSet, ...]
+    split: str = "val"
+    class_names: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
+    published: str | None = None
+    read: Callable[[Context, DataSet], LabelledImages] | None = None
+    main: str = field(default="top_1", init=False)
+    trains: bool = field(default=False, init=False)
+
+    def run(self, context: Context) -> Outcome:
+        """Measure."""
+        labelled = self.load(context)
+        names = self.names(labelled)
+        labelled = labelled.take(context.limited(len(labelled.images)))
+        images = context.embed_images(labelled.images)
+        classes = context.class_embeddings(names, self.templates or labelled.templates)
+        if labelled.labels.ndim == 2:
+            return self._several_labels(labelled, images, classes)
+        ranks = class_ranks(images, classes, labelled.labels, ties=self.ties(context))
+        encoder = context.encoder
+        best, stated = _stated(images, classes, encoder.logit_scale, encoder.logit_bias)
+        right = best == labelled.labels
+        bins = reliability(stated, right)
+        measures = {
+            "top_1": share(ranks < 1),
+            "top_5": share(ranks < 5),
+            "mean_per_class_recall": _per_class(ranks < 1, labelled.labels, len(names)),
+            "calibration_error": _calibration(stated, right),
+        }
+        captions = [
+            f"{names[label]} / {names[said]}" for label, said in zip(labelled.labels, best, strict=True)
+        ]
+        return Outcome(
+            measures=measures,
+            sizes={"images": len(images), "classes": len(names)},
+            chance=1 / len(names),
+            settings={"split": self.split, "templates": context.protocol.templates},
+            details={
+                "per_class": _class_accuracies(ranks < 1, labelled.labels, names),
+                "confusions": _confusions(best, labelled.labels, names),
+                "reliability": {
+                    "stated": _rounded(bins.stated),
+                    "right": _rounded(bins.right),
+                    "counts": bins.counts.tolist(),
+                },
+            },
+            examples=pick_examples(labelled.images, ranks < 1, captions) if context.examples else (),
+        )
+
+    def load(self, context: Context) -> LabelledImages:
+        """The data set, whole."""
+        if self.read is not None:
+            return self.read(context, self.data[0])
+        return read_labelled(context.folder(self.data[0]), self.split)
+
+    def names(self, labelled: LabelledImages) -> tuple[str, ...]:
+        """Class names: those that the protocol prescribes, else those that came with the data.
+
+        Raises:
+            InvalidInput: neither gives a name to every class.
+        """
+        names = self.class_names or labelled.class_names
+        if len(names) < len(labelled.class_names):
+            raise InvalidInput(
+                f"{self.title}: the data have {len(labelled.class_names)} classes, {len(names)} are known"
+            )
+        if not all(names):
+            raise InvalidInput(
+                f"{self.title}: no name for class {names.index('')}; put a classnames.txt, "
+                "one name a line, beside the data"
+            )
+        return names
+
+    def ties(self, context: Context) -> str:
+        """Which way ties go; argmax code gives them to the first class."""
+        return "against" if context.protocol.ties == "against" else "for"
+
+    def _several_labels(self, labelled: LabelledImages, images: np.ndarray, classes: np.ndarray) -> Outcome:
+        """Images of several classes each: mean average precision over the classes."""
+        from sklearn.metrics import average_precision_score
+
+        scores = images @ classes.T
+        present = [index for index in range(len(classes)) if labelled.labels[:, index].any()]
+
+        def weighted(weights: np.ndarray) -> np.ndarray:
+            return np.array(
+                [
+                    np.mean(
+                        [
+                            average_precision_score(
+                                labelled.labels[row > 0, c], scores[row > 0, c], sample_weight=row[row > 0]
+                            )
+                            for c in present
+                            if labelled.labels[row > 0, c].any()
+                        ]
+                    )
+                    for row in weights[:200]  # each resample sorts every class; 200 give the ends to a tenth
+                ]
+            )
+
+        return Outcome(
+            measures={
+                "top_1": _any_label(scores, labelled.labels),
+                "mean_average_precision": resampled(weighted, len(images)),
+            },
+            sizes={"images": len(images), "classes": len(classes)},
+            chance=float(labelled.labels.mean()),
+            settings={"split": self.split},
+        )
+
+
+def _any_label(scores: np.ndarray, labels: np.ndarray) -> Measure:
+    """Right if the best class is any of the image's (ImageNet ReaL); images without a label do not count."""
+    kept = labels.any(axis=1)
+    best = scores[kept].argmax(axis=1)
+    return share(labels[kept][np.arange(kept.sum()), best])
+
+
+def _stated(
+    images: np.ndarray, classes: np.ndarray, scale: float, bias: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Best class of each image and the softmax share that the model gives it."""
+    best, stated = [], []
+    for start in range(0, len(images), 4096):
+        shares = softmax(scale * (images[start : start + 4096] @ classes.T) + bias)
+        best.append(shares.argmax(axis=1))
+        stated.append(shares.max(axis=1))
+    return np.concatenate(best), np.concatenate(stated)
+
+
+def _calibration(stated: np.ndarray, right: np.ndarray) -> Measure:
+    edges = np.clip((stated * 15).astype(int), 0, 14)
+    gaps = np.eye(15)[edges] * (right - stated)[:, None]
+    return resampled(lambda weights: np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1), len(right))
+
+
+def _per_class(right: np.ndarray, labels: np.ndarray, count: int) -> Measure:
+    members = np.eye(count)[labels]
+    hits = members * right[:, None]
+
+    def weighted(weights: np.ndarray) -> np.ndarray:
+        sizes = weights @ members
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.nanmean(
+                np.where(sizes > 0, (weights @ hits) / np.maximum(sizes, 1e-12), np.nan), axis=1
+            )
+
+    return resampled(weighted, len(right))
+
+
+def _class_accuracies(right: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
+    found = {index: float(right[labels == index].mean()) for index in np.unique(labels).tolist()}
+    return {f"{index} {names[index]}": round(value, 4) for index, value in found.items()}
+
+
+def _confusions(
+    best: np.ndarray, labels: np.ndarray, names: tuple[str, ...], *, count: int = 20
+) -> list[dict]:
+    wrong = best != labels
+    pairs, counts = np.unique(np.stack([labels[wrong], best[wrong]], axis=1), axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:count]
+    return [
+        {"class": names[pairs[i, 0]], "taken_for": names[pairs[i, 1]], "images": int(counts[i])}
+        for i in order
+    ]
+
+
+def _rounded(values: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(value) else round(float(value), 4) for value in values]

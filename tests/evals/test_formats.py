@@ -1,0 +1,232 @@
+"""Every format, written small as its publisher has it, and read."""
+
+import io
+import json
+import pickle
+import tarfile
+from typing import Literal
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.evals.conftest import jpeg, write_photo
+
+from siglip2.errors import InvalidInput
+from siglip2.evals.formats import captioned, dense, places, referring
+from siglip2.evals.formats.labelled import read_labelled
+from siglip2.evals.images import TarSlice
+
+
+def write_tar(path, files: dict[str, bytes], mode: Literal["w", "w:gz"] = "w") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, mode) as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+
+
+def png(values: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_folders_named_by_wordnet(tmp_path):
+    for index, wnid in enumerate(["n01443537", "n01440764"]):
+        write_photo(tmp_path / "val" / wnid / f"ILSVRC2012_val_0000000{index}.JPEG", index)
+    found = read_labelled(tmp_path, "val")
+    assert found.class_keys == ("n01440764", "n01443537")
+    assert found.class_names == ("tench", "goldfish")
+    assert found.labels.tolist() == [0, 1]
+    assert found.images[0].key.startswith("n01440764")
+
+
+def test_numbered_folders_come_in_the_order_of_numbers(tmp_path):
+    for index in range(12):
+        write_photo(tmp_path / "test" / str(index) / "a.jpeg", index)
+    found = read_labelled(tmp_path, "test")
+    assert found.class_keys == tuple(map(str, range(12)))
+    assert found.labels.tolist() == list(range(12))
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_webdataset_of_clip_benchmark(tmp_path, mode):
+    files = {}
+    for index in range(4):
+        files |= {f"s{index}.webp": jpeg(index), f"s{index}.cls": str(index % 2).encode()}
+    write_tar(tmp_path / "test" / "0.tar", files, mode)
+    (tmp_path / "classnames.txt").write_text("red\nblue\n")
+    (tmp_path / "zeroshot_classification_templates.txt").write_text("a {c} photo.\n")
+    found = read_labelled(tmp_path, "test")
+    assert found.labels.tolist() == [0, 1, 0, 1]
+    assert found.class_names == ("red", "blue")
+    assert found.templates == ("a {} photo.",)
+    assert [image.read() for image in found.images] == [jpeg(index) for index in range(4)]
+    assert isinstance(found.images[0].source, TarSlice) == (mode == "w")  # a plain tar is not held in memory
+
+
+def test_parquet_of_datasets(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as parquet
+
+    rows = [{"bytes": jpeg(index), "path": f"{index}.jpg"} for index in range(3)]
+    table = pyarrow.table({"image": rows, "label": [1, 0, 1]})
+    features = {"info": {"features": {"label": {"names": ["cat, house cat", "dog"], "_type": "ClassLabel"}}}}
+    (tmp_path / "data").mkdir()
+    table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
+    parquet.write_table(table, tmp_path / "data" / "validation-00000-of-00001.parquet")
+    found = read_labelled(tmp_path, "validation")
+    assert found.class_names == ("cat", "dog")
+    assert found.labels.tolist() == [1, 0, 1]
+    assert found.images[1].read() == jpeg(1)
+
+
+def test_a_folder_of_none_of_them(tmp_path):
+    with pytest.raises(InvalidInput, match="neither a folder for each class"):
+        read_labelled(tmp_path, "val")
+
+
+def test_coco_and_karpathy(tmp_path):
+    coco = {
+        "images": [{"id": 7, "file_name": "a.jpg"}, {"id": 8, "file_name": "b.jpg"}],
+        "annotations": [{"image_id": 8, "caption": "two "}, {"image_id": 7, "caption": "one"}],
+    }
+    (tmp_path / "captions_val2017.json").write_text(json.dumps(coco))
+    found = captioned.read_coco(tmp_path / "captions_val2017.json", tmp_path)
+    assert found.captions == ["one", "two"]
+    assert found.image_of_caption.tolist() == [0, 1]
+    entries = [
+        {
+            "filepath": "val2014",
+            "filename": "a.jpg",
+            "split": "test",
+            "sentences": [{"raw": "x"}, {"raw": "y"}],
+        },
+        {"filepath": "val2014", "filename": "b.jpg", "split": "train", "sentences": [{"raw": "z"}]},
+    ]
+    (tmp_path / "dataset_coco.json").write_text(json.dumps({"images": entries}))
+    write_photo(tmp_path / "val2014" / "a.jpg", 0)
+    found = captioned.read_karpathy(tmp_path / "dataset_coco.json", tmp_path)
+    assert found.captions == ["x", "y"]
+    assert found.images[0].read() == jpeg(0)
+
+
+def test_crossmodal3600_takes_every_caption(tmp_path):
+    lines = [
+        {"image/key": "k1", "de": {"caption": ["eins", "zwei", "drei"]}, "en": {"caption": ["one"]}},
+        {"image/key": "k2", "de": {"caption": ["vier"]}},
+    ]
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert captioned.read_crossmodal3600(tmp_path, "de").captions == ["eins", "zwei", "drei", "vier"]
+    english = captioned.read_crossmodal3600(tmp_path, "en")
+    assert len(english.images) == 2
+    assert english.take(np.array([0])).captions == ["one"]
+
+
+def test_xtd10_and_its_faults(tmp_path):
+    (tmp_path / "test_image_names.txt").write_text("a.jpg\nb.jpg\n")
+    (tmp_path / "test_1kcaptions_ko.txt").write_text("하나\n둘\n")
+    assert captioned.read_xtd10(tmp_path, "ko").captions == ["하나", "둘"]
+    (tmp_path / "test_1kcaptions_it.txt").write_text("uno\n")
+    with pytest.raises(InvalidInput, match="2 image names but 1 captions in it"):
+        captioned.read_xtd10(tmp_path, "it")
+
+
+def test_a_folder_with_a_table(tmp_path):
+    (tmp_path / "captions.csv").write_text("path,caption\na.jpg,one\nb.jpg,two\na.jpg,three\n")
+    found = captioned.read_table(tmp_path)
+    assert found.captions == ["one", "three", "two"]
+    assert found.image_of_caption.tolist() == [0, 0, 1]
+    (tmp_path / "captions.csv").write_text("file,caption\na.jpg,one\n")
+    with pytest.raises(InvalidInput, match="row 1: expected the columns path and caption"):
+        captioned.read_table(tmp_path)
+
+
+def test_masks_of_ade20k(tmp_path):
+    mask = np.array([[0, 1], [2, 150]], np.uint8)
+    write_photo(tmp_path / "images" / "x.jpg", 0)
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "x.png").write_bytes(png(mask))
+    found = dense.read_dense_folders(
+        tmp_path / "images", tmp_path / "masks", lookup=dense.lookup_of(list(range(1, 151)))
+    )
+    assert next(found.masks()).tolist() == [[dense.IGNORE, 0], [1, 149]]
+    with pytest.raises(InvalidInput, match="1 of 2 names have no picture or no PNG, such as y"):
+        dense.read_dense_folders(tmp_path / "images", tmp_path / "masks", ["x", "y"])
+
+
+def test_depth_in_tars(tmp_path):
+    depth = np.array([[0, 1500]], np.uint16)
+    write_tar(tmp_path / "test-0.tar", {"f.jpg": jpeg(0), "f.depth.png": png(depth)})
+    found = dense.read_dense_tars(tmp_path, "test", "depth.png", unit=0.001)
+    assert next(found.depths()) == pytest.approx(np.array([[0, 1.5]]))
+
+
+def write_refcoco(folder, refs) -> None:
+    (folder / "refcoco").mkdir(parents=True)
+    (folder / "refcoco" / "refs(unc).p").write_bytes(refs)
+    instances = {
+        "images": [{"id": 1, "file_name": "COCO_train2014_1.jpg", "width": 200, "height": 100}],
+        "annotations": [
+            {"id": 5, "image_id": 1, "category_id": 3, "bbox": [20, 10, 40, 50]},
+            {"id": 6, "image_id": 1, "category_id": 3, "bbox": [100, 0, 100, 100]},
+        ],
+    }
+    (folder / "refcoco" / "instances.json").write_text(json.dumps(instances))
+
+
+def test_refcoco_pickles(tmp_path):
+    refs = [
+        {
+            "image_id": 1,
+            "ann_id": 5,
+            "split": "testA",
+            "sentences": [{"raw": "left"}, {"raw": "the left one"}],
+        }
+    ]
+    write_refcoco(tmp_path, pickle.dumps(refs, protocol=2))
+    found = referring.read_refcoco(tmp_path, "refcoco", "unc", "testA")
+    assert found.texts == ["left", "the left one"]
+    assert found.boxes[0] == pytest.approx([0.1, 0.1, 0.3, 0.6])
+    assert len(found.others[0]) == 2
+    with pytest.raises(InvalidInput, match="no expressions"):
+        referring.read_refcoco(tmp_path, "refcoco", "unc", "val")
+
+
+class Dangerous:
+    def __reduce__(self):
+        return print, ("this must not run",)
+
+
+def test_a_pickle_that_runs_something_is_refused(tmp_path, capsys):
+    write_refcoco(tmp_path, pickle.dumps([Dangerous()]))
+    with pytest.raises(InvalidInput, match=r"not a pickle of plain data: it asks for builtins\.print"):
+        referring.read_refcoco(tmp_path, "refcoco", "unc", "val")
+    assert "must not run" not in capsys.readouterr().out
+
+
+def test_dollar_street_geode_and_landmarks(tmp_path):
+    (tmp_path / "images_v2_imagenet_test.csv").write_text(
+        'imageRelPath,imagenet_synonyms,income,country.name,region.id\na.jpg,"[2, 1]",100,Kenya,af\n'
+        'b.jpg,"[0]",900,Italy,eu\nc.jpg,"[0]",300,Italy,eu\nd.jpg,"[0]",2000,Italy,eu\n'
+    )
+    street = places.read_dollar_street(tmp_path, ["x", "y", "z"])
+    assert street.accepted is not None
+    assert street.accepted[0].tolist() == [False, True, True]
+    assert street.groups["income"].tolist() == ["quartile 1", "quartile 3", "quartile 2", "quartile 4"]
+    (tmp_path / "index.csv").write_text(
+        "file_path,object,region,ip_country\na/1.jpg,light_switch,Africa,Egypt\n"
+    )
+    assert places.read_geode(tmp_path).class_names == ("light switch",)
+    (tmp_path / "train.csv").write_text("id,landmark_id\nabc1,10\nabd2,9\n")
+    (tmp_path / "train_label_to_category.csv").write_text(
+        "landmark_id,category\n9,http://commons.wikimedia.org/wiki/Category:Eiffel_Tower\n10,x/Category:Big_Ben\n"
+    )
+    landmarks = places.read_landmarks(tmp_path)
+    assert landmarks.class_names == ("Eiffel Tower", "Big Ben")
+    assert landmarks.labels.tolist() == [1, 0]
+    assert str(landmarks.images[0].source).endswith("images/a/b/c/abc1.jpg")
+    (tmp_path / "index.csv").write_text("file_path\nx\n")
+    with pytest.raises(InvalidInput, match="no column object, region, ip_country"):
+        places.read_geode(tmp_path)

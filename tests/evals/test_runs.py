@@ -1,0 +1,184 @@
+"""Runs: what is measured is kept, what was embedded is not embedded again, and two runs can be compared."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.evals.conftest import jpeg, make_context
+from tests.evals.test_tasks import write_classes
+from tests.tiny_model import write_tiny_model
+
+from siglip2.cli.main import run
+from siglip2.errors import InvalidImage, InvalidInput
+from siglip2.evals.cache import EmbeddingCache
+from siglip2.evals.compare import compare_folders
+from siglip2.evals.images import ImageFile
+from siglip2.evals.intervals import share
+from siglip2.evals.published import published_value
+from siglip2.evals.registry import SETS, all_tasks, choose_tasks
+from siglip2.evals.results import Outcome, read_results, write_result
+from siglip2.evals.runner import run_tasks
+
+
+def test_cache_embeds_every_picture_once_whatever_its_name(encoder, tmp_path):
+    images = [ImageFile(f"{index}", jpeg(index % 3)) for index in range(6)]
+    cache = EmbeddingCache(encoder, tmp_path)
+    first = cache.pooled(images)
+    assert np.array_equal(first[:3], first[3:])
+    again = EmbeddingCache(encoder, tmp_path)
+    assert np.array_equal(again.pooled(images[::-1]), first[::-1])
+    assert again.embedded == 0
+    direct = encoder.embed_images([image.read() for image in images])
+    assert again.unit(images) == pytest.approx(direct, abs=1e-6)
+
+
+def test_cache_of_patches_and_texts(encoder, tmp_path):
+    cache = EmbeddingCache(encoder, tmp_path)
+    images = [ImageFile("a", jpeg(0)), ImageFile("b", jpeg(1))]
+    fresh, texts = list(cache.patches(images)), cache.texts(["one", "two", "one"])
+    again = EmbeddingCache(encoder, tmp_path)
+    for each, kept in zip(fresh, again.patches(images), strict=True):
+        assert np.array_equal(each.features, kept.features)
+        assert np.array_equal(each.pooled, kept.pooled)
+    assert np.array_equal(again.texts(["one", "two", "one"]), texts)
+    assert again.embedded == 0
+
+
+def test_a_broken_picture_is_named(encoder):
+    images = [ImageFile("good", jpeg(0)), ImageFile("bad.jpg", b"no picture")]
+    with pytest.raises(InvalidImage, match=r"bad\.jpg"):
+        EmbeddingCache(encoder, None).pooled(images)
+
+
+def test_a_run_that_was_stopped_goes_on(encoder, tmp_path, monkeypatch):
+    """What a killed run had embedded is there: rows are committed batch by batch."""
+    images = [ImageFile(f"{index}", jpeg(index)) for index in range(40)]
+    cache = EmbeddingCache(encoder, tmp_path)
+    written = 0
+    real = EmbeddingCache._write
+
+    def killed(self, table, rows):
+        nonlocal written
+        real(self, table, rows)
+        written += len(rows)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EmbeddingCache, "_write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        cache.pooled(images)
+    monkeypatch.undo()
+    again = EmbeddingCache(encoder, tmp_path)
+    again.pooled(images)
+    assert again.embedded == len(images) - written > 0
+
+
+def test_an_equal_run_is_kept_and_another_is_not(context, tmp_path):
+    write_classes(context.data / "tiny_imagenet")
+    tasks = choose_tasks(["tiny_imagenet"])
+    assert run_tasks(tasks, context, tmp_path)[0].state == "measured"
+    assert run_tasks(tasks, context, tmp_path)[0].state == "kept"
+    assert run_tasks(tasks, context, tmp_path, again=True)[0].state == "measured"
+    assert run_tasks(tasks, replace(context, limit=5), tmp_path)[0].state == "measured"
+    result = read_results(tmp_path)["tiny_imagenet"]
+    assert result["identity"]["limit"] == 5
+    assert result["measures"]["top_1"]["method"] == "Wilson"
+    assert result["versions"]["numpy"] == np.__version__
+
+
+def test_explain_says_what_a_switch_costs(encoder, context, tmp_path):
+    write_classes(context.data / "tiny_imagenet", count=30)
+    faulty = make_context(encoder, context.data, context.cache, templates="plain")
+
+    def other(protocol):
+        return replace(faulty, protocol=replace(protocol, image_preset=faulty.protocol.image_preset))
+
+    (report,) = run_tasks(choose_tasks(["tiny_imagenet"]), faulty, tmp_path, explain=other)
+    assert report.result is not None
+    paper = all_tasks()["tiny_imagenet"].run(context).measures["top_1"].value
+    assert report.result["explained"]["templates"] == pytest.approx(
+        report.result["measures"]["top_1"]["value"] - paper
+    )
+
+
+def write_cases(folder, right):
+    outcome = Outcome(measures={"top_1": share(np.asarray(right))}, sizes={"images": len(right)})
+    circumstances = {"title": "t", "main": "top_1", "identity": {"precision": "float32"}}
+    write_result(folder, "task", outcome, circumstances)
+
+
+def test_compare_pairs_the_images(tmp_path):
+    """Two points of difference on the same images: shown when paired, lost between two separate intervals."""
+    rng = np.random.default_rng(0)
+    first = rng.random(2000) < 0.6
+    second = first.copy()
+    second[np.flatnonzero(~first)[:40]] = True
+    write_cases(tmp_path / "a", first)
+    write_cases(tmp_path / "b", second)
+    (found,) = compare_folders(tmp_path / "a", tmp_path / "b")
+    assert found.verdict == "higher"
+    assert share(first).high > share(second).low
+    (same,) = compare_folders(tmp_path / "a", tmp_path / "a")
+    assert same.verdict == "no difference shown"
+    write_cases(tmp_path / "c", second[:100])
+    (other,) = compare_folders(tmp_path / "a", tmp_path / "c")
+    assert other.verdict == "cannot be paired"
+    with pytest.raises(InvalidInput, match="holds no results"):
+        compare_folders(tmp_path / "a", tmp_path / "nothing")
+
+
+def test_published_figures():
+    assert published_value("google/siglip2-base-patch16-256", "imagenet", "top_1") == pytest.approx(0.791)
+    assert published_value("base-patch16-256", "coco", "text_to_image_hit@1") == pytest.approx(0.532)
+    assert published_value("google/siglip2-base-patch16-naflex", "imagenet", "top_1", 1024) == pytest.approx(
+        0.804
+    )
+    assert published_value("so400m-patch14-384", "nyuv2_depth", "rmse") == pytest.approx(0.466)
+    assert published_value("nano", "imagenet", "top_1") is None
+
+
+def test_every_published_column_has_a_task():
+    from siglip2.evals.published import published_figures
+
+    elsewhere = {"textcaps", "hiertext", "scicap", "screen2words", "navi_depth", "navi_normals"}
+    columns = {key.split(":")[0] for figures in published_figures().values() for key in figures}
+    assert columns - elsewhere <= {task.published for task in all_tasks().values()}
+    for names in SETS.values():
+        assert choose_tasks(names.split())
+
+
+def test_the_command_from_files_to_a_page(tmp_path, capsys):
+    model = write_tiny_model(tmp_path / "model")
+    write_classes(tmp_path / "data" / "tiny_imagenet", count=24)
+    for split in ("train",):
+        write_classes(tmp_path / "data" / "tiny_imagenet", count=30, split=split)
+    options = [
+        "--data",
+        str(tmp_path / "data"),
+        "--output",
+        str(tmp_path / "eval"),
+        "--cache",
+        str(tmp_path / "cache"),
+    ]
+    assert run(["eval", str(model), "--tasks", "tiny_imagenet", "tiny_imagenet_10shot", *options]) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert lines[0][:2] == ["tiny_imagenet", "top_1"]
+    folder = tmp_path / "eval" / model.name
+    assert run(["eval", str(model), "--tasks", "coco", *options]) == 1
+    assert "COCO captions, Karpathy test split is not in" in capsys.readouterr().err
+    assert run(["eval", "compare", str(folder), str(folder)]) == 0
+    assert "no difference shown" in capsys.readouterr().out
+    assert run(["eval", "report", str(folder), "--output", str(tmp_path / "page")]) == 0
+    page = (tmp_path / "page" / "report.html").read_text()
+    assert "Tiny ImageNet 10-shot" in page
+    assert page.count("data:image/png") == 2
+    assert json.loads((folder / "tiny_imagenet.json").read_text())["main"] == "top_1"
+
+
+def test_mistakes_on_the_command_line(tmp_path):
+    with pytest.raises(InvalidInput, match="there is no task 'imagenett', did you mean imagenet"):
+        run(["eval", "nano", "--tasks", "imagenett"])
+    with pytest.raises(InvalidInput, match="--data names the one that holds a folder for each data set"):
+        run(["eval", "nano", "--data", str(tmp_path / "nowhere")])
+    with pytest.raises(InvalidInput, match="compare takes two folders"):
+        run(["eval", "compare", str(tmp_path)])

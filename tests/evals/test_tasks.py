@@ -1,0 +1,243 @@
+"""Tasks from files to numbers, on small data; and a model that knows nothing scores at chance."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.evals.conftest import KnowsNothing, make_context, write_photo
+
+from siglip2.encoder import to_unit_length
+from siglip2.errors import InvalidInput
+from siglip2.evals.registry import all_tasks, choose_tasks
+from siglip2.evals.results import Outcome
+from siglip2.evals.runner import run_tasks
+from siglip2.evals.task import MissingData
+
+
+def write_classes(folder, *, count: int = 12, classes: int = 3, split: str = "val") -> None:
+    for index in range(count):
+        write_photo(
+            folder / split / f"kind {index % classes}" / f"{index}.jpg", index + 1000 * (split == "train")
+        )
+
+
+def test_zero_shot_equals_the_protocol_written_out(context):
+    write_classes(context.data / "tiny_imagenet")
+    outcome = all_tasks()["tiny_imagenet"].run(context)
+    encoder = context.encoder
+    from siglip2.prompts import resolve_templates
+
+    prompts = [
+        template.format(f"kind {index}") for index in range(3) for template in resolve_templates("clip81")
+    ]
+    plain = [" ".join("".join(c for c in p.lower() if c.isalnum() or c == " ").split()) for p in prompts]
+    classes = to_unit_length(encoder.embed_texts(plain).reshape(3, 81, -1).mean(axis=1))
+    paths = sorted((context.data / "tiny_imagenet" / "val").rglob("*.jpg"))
+    best = (encoder.embed_images(paths) @ classes.T).argmax(axis=1)
+    right = best == [int(path.parent.name[-1]) for path in paths]
+    assert outcome.measures["top_1"].value == right.mean()
+    assert outcome.sizes == {"images": 12, "classes": 3}
+    assert outcome.chance == pytest.approx(1 / 3)
+    assert {example.kind for example in outcome.examples} <= {"success", "failure"}
+
+
+@pytest.mark.parametrize("switch", [{"templates": "plain"}, {"lowercase": "none"}, {"ties": "order"}])
+def test_a_planted_fault_is_reported(encoder, context, switch):
+    assert context.deviations == replace_preset(context)
+    faulty = make_context(encoder, context.data, context.cache, **switch)
+    if "lowercase" in switch:
+        faulty = replace(faulty, protocol=replace(faulty.protocol, lowercase="none"))
+    (name,) = {each.switch for each in faulty.deviations} - {each.switch for each in context.deviations}
+    assert name == next(iter(switch))
+    assert "in the paper" in str(faulty.deviations[-1])
+
+
+def replace_preset(context):
+    """The tiny model's own pixels are transformers', which is one deviation."""
+    return [each for each in context.deviations if each.switch == "image_preset"]
+
+
+def test_a_template_or_case_changes_the_result(encoder, context):
+    """The faults are worth reporting: they move the vectors that everything is measured on."""
+    names = ["A Cat", "the Dog", "Toy Car"]
+    paper = context.class_embeddings(names)
+    plain = make_context(encoder, context.data, context.cache, templates="plain").class_embeddings(names)
+    raw = make_context(encoder, context.data, context.cache, canonicalize=False).class_embeddings(names)
+    assert np.abs(paper - plain).max() > 1e-3
+    assert np.abs(paper - raw).max() > 1e-3
+
+
+def test_ties_in_order_flatter_a_model_of_one_vector(context):
+    write_captions(context.data / "coco", 10)
+
+    class OneVector(KnowsNothing):
+        def _noise(self, content, shape=None):
+            return np.ones(shape or self.encoder.embed_dim, np.float32)
+
+    cache = OneVector(context.encoder, None)
+    task = all_tasks()["coco"]
+    strict = task.run(make_context(context.encoder, context.data, cache))
+    flattered = task.run(make_context(context.encoder, context.data, cache, ties="order"))
+    assert strict.measures["text_to_image_hit@5"].value == 0
+    assert flattered.measures["text_to_image_hit@5"].value == 0.5
+
+
+def write_captions(folder, count: int) -> None:
+    entries = []
+    for index in range(count):
+        write_photo(folder / "images" / f"{index}.jpg", index)
+        sentences = [{"raw": f"photo {index} caption {number}"} for number in range(5)]
+        entries.append({"filename": f"{index}.jpg", "split": "test", "sentences": sentences})
+    (folder / "dataset_coco.json").write_text(json.dumps({"images": entries}))
+
+
+def test_missing_data_are_named_and_the_rest_goes_on(context, tmp_path):
+    write_classes(context.data / "tiny_imagenet")
+    with pytest.raises(
+        MissingData, match=r"(?s)ImageNet-1k is not in .*image-net\.org.*a folder for each class"
+    ):
+        all_tasks()["imagenet"].run(context)
+    states = run_tasks(choose_tasks(["imagenet", "tiny_imagenet"]), context, tmp_path / "out")
+    assert [each.state for each in states] == ["failed", "measured"]
+    assert (tmp_path / "out" / "tiny_imagenet.json").exists()
+
+
+def test_unknown_tasks_get_a_hint():
+    with pytest.raises(InvalidInput, match="did you mean flickr30k"):
+        choose_tasks(["flicker30k"])
+
+
+def at_chance(outcome: Outcome, main: str) -> bool:
+    measure = outcome.measures[main]
+    assert outcome.chance is not None
+    slack = 0.25 * (measure.high - measure.low)  # a 95 % interval misses now and then; seeds are fixed
+    return measure.low - slack <= outcome.chance <= measure.high + slack
+
+
+CHANCE = (
+    "tiny_imagenet tiny_imagenet_10shot tiny_imagenet_linear babel_tiny_imagenet flickr8k coco_mini "
+    "coco_mini_pointing flickr8k_gender"
+)
+
+
+@pytest.mark.parametrize("name", CHANCE.split())
+def test_knowing_nothing_scores_at_chance(name, encoder, shared_data):
+    context = make_context(encoder, shared_data, KnowsNothing(encoder, None), templates="plain")
+    context = replace(context, limit=1000, examples=False)
+    task = all_tasks()[name]
+    if name == "tiny_imagenet_linear":
+        task = replace(task, per_class=3)  # pyright: ignore[reportArgumentType]
+    assert at_chance(task.run(context), task.main)
+
+
+@pytest.mark.parametrize("name", ["camvid", "depth_rgbd", "normals_rgbd"])
+def test_noise_as_patches_is_no_better_than_a_constant(name, encoder, shared_data):
+    pytest.importorskip("torch")
+    context = replace(
+        make_context(encoder, shared_data, KnowsNothing(encoder, None)), limit=40, examples=False
+    )
+    task = replace(all_tasks()[name], steps=60)  # pyright: ignore[reportArgumentType]
+    outcome = task.run(context)
+    assert outcome.chance is not None
+    value = outcome.measures[task.main].value
+    if name == "camvid":  # higher is better
+        assert value < 2.5 * outcome.chance
+    else:
+        assert value > 0.9 * outcome.chance
+
+
+def test_expressions_by_noise_are_at_chance(encoder, shared_data):
+    pytest.importorskip("torch")
+    context = replace(make_context(encoder, shared_data, KnowsNothing(encoder, None)), limit=200)
+    outcome = replace(all_tasks()["coco_mini_expressions"], steps=10).run(context)  # pyright: ignore[reportArgumentType]
+    assert outcome.measures["accuracy@0.5"].value < 0.1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sugarcrepe",
+        "winoground",
+        "dollar_street",
+        "dollar_street_10shot",
+        "geode",
+        "geode_region_10shot",
+        "gldv2",
+    ],
+)
+def test_data_sets_that_are_not_here_in_their_formats(name, context):
+    """Written small, run whole; a model that knows nothing ends near chance."""
+    folder = context.data / {"dollar_street_10shot": "dollar_street", "geode_region_10shot": "geode"}.get(
+        name, name
+    )
+    folder.mkdir(parents=True)
+    WRITERS[folder.name](folder)
+    quiet = replace(
+        context,
+        cache=KnowsNothing(context.encoder, None),
+        protocol=replace(context.protocol, templates="plain"),
+    )
+    task = all_tasks()[name]
+    outcome = task.run(quiet)
+    assert at_chance(outcome, task.main)
+    if name == "dollar_street":
+        assert outcome.measures["disparity"].value >= 0
+
+
+def write_sugarcrepe(folder):
+    entries = {
+        str(i): {"filename": f"{i}.jpg", "caption": f"a {i}", "negative_caption": f"b {i}"} for i in range(60)
+    }
+    for index in range(60):
+        write_photo(folder / "val2017" / f"{index}.jpg", index)
+    for category in ("add_obj", "swap_att"):
+        (folder / f"{category}.json").write_text(json.dumps(entries))
+
+
+def write_winoground(folder):
+    lines = []
+    for index in range(80):
+        for side in (0, 1):
+            write_photo(folder / "images" / f"ex_{index}_img_{side}.png", 2 * index + side)
+        names = {f"image_{side}": f"ex_{index}_img_{side}" for side in (0, 1)}
+        lines.append(json.dumps({**names, "caption_0": f"x {index} y", "caption_1": f"y {index} x"}))
+    (folder / "examples.jsonl").write_text("\n".join(lines))
+
+
+def write_dollar_street(folder):
+    rows = ["imageRelPath,imagenet_synonyms,income,country.name,region.id"]
+    for index in range(120):
+        write_photo(folder / "assets" / f"{index}.jpg", index)
+        rows.append(
+            f'assets/{index}.jpg,"[{index % 7}, {500 + index % 5}]",{50 * index},l{index % 4},r{index % 2}'
+        )
+    (folder / "images_v2_imagenet_test.csv").write_text("\n".join(rows))
+
+
+def write_geode(folder):
+    rows = ["file_path,object,region,ip_country"]
+    for index in range(120):
+        write_photo(folder / "images" / f"{index}.jpg", index)
+        rows.append(f"{index}.jpg,object {index % 6},region {index % 3},land {index % 9}")
+    (folder / "index.csv").write_text("\n".join(rows))
+
+
+def write_landmarks(folder):
+    rows, names = ["id,landmark_id"], ["landmark_id,category"]
+    for index in range(90):
+        key = f"{index:03}abc"
+        write_photo(folder / "images" / key[0] / key[1] / key[2] / f"{key}.jpg", index)
+        rows.append(f"{key},{index % 5}")
+    names += [f"{index},http://x/Category:Tower_{index}" for index in range(5)]
+    (folder / "train.csv").write_text("\n".join(rows))
+    (folder / "train_label_to_category.csv").write_text("\n".join(names))
+
+
+WRITERS = {
+    "sugarcrepe": write_sugarcrepe,
+    "winoground": write_winoground,
+    "dollar_street": write_dollar_street,
+    "geode": write_geode,
+    "gldv2": write_landmarks,
+}
