@@ -1,7 +1,7 @@
 """Clients that need an environment of their own: `openai` for Node.js, `instructor`, LiteLLM.
 
-The Python ones pin older versions of what this project uses: SIGLIP2_CLIENTS_PYTHON names the interpreter of an
-environment that has them (`pip install instructor litellm`), NODE_PATH the `node_modules` that has `openai`.
+The Python ones pin older versions of what this project uses: SIGLIP2_CLIENTS_PYTHON names the interpreter of
+an environment that has them (`pip install instructor litellm`), NODE_PATH the `node_modules` with `openai`.
 """
 
 import json

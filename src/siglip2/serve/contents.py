@@ -16,6 +16,9 @@ from siglip2.serve.settings import ServeSettings
 _DATA_URL = re.compile(r"data:image/[\w.+-]+(?:;[\w.+-]+=[\w.+-]*)*;base64,", re.IGNORECASE)
 _SHOWN = 40
 
+MAX_DEPTH = 8
+"""Of parts within parts; clients nest them twice."""
+
 HOW = (
     'an image is {"image": "https://... or base64"} or {"type": "image_url", "image_url": {"url": "..."}}, '
     'a text is a string or {"text": "..."}'
@@ -41,7 +44,7 @@ class ImageInput:
 Content = TextInput | ImageInput
 
 
-def parse_content(value: Any, param: str, *, strings_are_images: bool = False) -> Content:
+def parse_content(value: Any, param: str, *, strings_are_images: bool = False, depth: int = 0) -> Content:
     """One input.
 
     A string is a text unless it is a data URL of an image, or the request says that its strings are images: a
@@ -50,17 +53,19 @@ def parse_content(value: Any, param: str, *, strings_are_images: bool = False) -
     Raises:
         ApiError: 400, if it is neither.
     """
+    if depth > MAX_DEPTH:
+        raise bad_request(f"The input is nested too deeply: {HOW}.", param)
     if isinstance(value, str):
         image = strings_are_images or _DATA_URL.match(value)
         return ImageInput(value, param) if image else TextInput(value, param)
     if isinstance(value, bytes):
         return ImageInput(value, param)
     if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
-        return parse_parts(value, param)
+        return parse_parts(value, param, depth=depth + 1)
     if not isinstance(value, dict):
         raise bad_request(f"Expected an object or a string: {HOW}.", param)
     if "content" in value:
-        return parse_content(value["content"], f"{param}.content")
+        return parse_content(value["content"], f"{param}.content", depth=depth + 1)
     for key in ("image", "image_url", "image_base64", "input_image"):
         if value.get(key) is not None:
             return _image(value[key], f"{param}.{key}")
@@ -70,13 +75,13 @@ def parse_content(value: Any, param: str, *, strings_are_images: bool = False) -
     raise bad_request(f"Neither an image nor a text: {HOW}.", param)
 
 
-def parse_parts(parts: Sequence[dict[str, Any]], param: str) -> Content:
+def parse_parts(parts: Sequence[dict[str, Any]], param: str, *, depth: int = 0) -> Content:
     """The one content of a message's parts; an empty text beside an image counts for nothing.
 
     Raises:
         ApiError: 400, if there are several: the model has no vector for a text and an image together.
     """
-    contents = [parse_content(part, f"{param}[{index}]") for index, part in enumerate(parts)]
+    contents = [parse_content(part, f"{param}[{index}]", depth=depth + 1) for index, part in enumerate(parts)]
     full = [each for each in contents if isinstance(each, ImageInput) or each.text.strip()]
     if len(full) > 1:
         raise bad_request(
