@@ -16,6 +16,7 @@ from siglip2.evals.formats.dense import DenseImages, lookup_of
 from siglip2.evals.formats.labelled import LabelledImages, read_labelled
 from siglip2.evals.formats.places import PlacedImages
 from siglip2.evals.formats.referring import Expressions
+from siglip2.evals.formats.shards import Sample
 from siglip2.evals.images import ImageFile
 from siglip2.evals.task import Context, DataSet
 
@@ -108,12 +109,17 @@ def multi30k(context: Context, data: DataSet, language: str) -> CaptionedImages:
 
 def flickr8k(context: Context, data: DataSet, language: str) -> CaptionedImages:
     """The 1,000 test images with their captions in a language."""
-    return captioned.read_tars(context.folder(data), "test", language)
+    return captioned.read_tars(_samples(context, data, "test"), language)
+
+
+def _samples(context: Context, data: DataSet, split: str) -> list[Sample]:
+    folder = context.folder(data)
+    return context.kept(("samples", folder, split), lambda: captioned.split_samples(folder, split))
 
 
 def coco_mini(context: Context, data: DataSet, language: str) -> CaptionedImages:
     """The 283 val images."""
-    return captioned.read_tars(context.folder(data), "val", language)
+    return captioned.read_tars(_samples(context, data, "val"), language)
 
 
 def camvid(context: Context, data: DataSet, split: str) -> DenseImages:

@@ -1,10 +1,10 @@
 """What every task has: a name, the data it needs and where a user gets it, a measure, and a run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from siglip2.evals.cache import EmbeddingCache
 from siglip2.evals.images import ImageFile
 from siglip2.evals.results import Outcome
 from siglip2.prompts import label_prompts, resolve_templates
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,8 @@ class Context:
         limit: measure only so many images; the result says so.
         seed: of every random choice.
         progress: show bars.
+        examples: keep pictures for the report.
+        shared: what tasks on the same data have made, see `kept`.
     """
 
     encoder: Encoder
@@ -69,7 +73,7 @@ class Context:
     seed: int = 0
     progress: bool = False
     examples: bool = True
-    shared: dict[str, object] = field(default_factory=dict)
+    shared: dict[tuple[object, ...], object] = field(default_factory=dict)
 
     def folder(self, data: DataSet) -> Path:
         """Folder of a data set.
@@ -86,6 +90,12 @@ class Context:
     def deviations(self) -> list[protocols.Deviation]:
         """Switches that are not the paper's."""
         return protocols.deviations(self.protocol)
+
+    def kept(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
+        """What tasks on the same data share, made once: a data set that was read."""
+        if key not in self.shared:
+            self.shared[key] = make()
+        return self.shared[key]  # pyright: ignore[reportReturnType]
 
     def limited(self, count: int) -> np.ndarray:
         """Positions of the images to measure: all, or a seeded sample in their order."""

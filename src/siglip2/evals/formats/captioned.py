@@ -11,7 +11,7 @@ import numpy as np
 
 from siglip2.errors import InvalidInput
 from siglip2.evals.formats.parquet import read_parquet
-from siglip2.evals.formats.shards import read_samples
+from siglip2.evals.formats.shards import Sample, read_samples
 from siglip2.evals.images import ImageFile
 
 
@@ -98,10 +98,14 @@ def read_xtd10(folder: Path, language: str) -> CaptionedImages:
     )
 
 
-def read_tars(folder: Path, split: str, language: str = "en") -> CaptionedImages:
-    """WebDataset tars: `.txt` with a caption a line, or `.json` with captions by language."""
+def split_samples(folder: Path, split: str) -> list[Sample]:
+    """Samples of a split's WebDataset tars: in a folder of its name, or files that begin with it."""
     inside = folder / split if (folder / split).is_dir() else folder
-    pattern = "*.tar*" if inside != folder else f"{split}*.tar*"
+    return list(read_samples(inside, "*.tar*" if inside != folder else f"{split}*.tar*"))
+
+
+def read_tars(samples: Iterable[Sample], language: str = "en") -> CaptionedImages:
+    """WebDataset samples: `.txt` with a caption a line, or `.json` with captions by language."""
 
     def texts(files: dict[str, bytes]) -> list[str]:
         if "json" in files and "captions" in (entry := json.loads(files["json"])):
@@ -109,7 +113,7 @@ def read_tars(folder: Path, split: str, language: str = "en") -> CaptionedImages
             return found.get(language, []) if isinstance(found, dict) else found
         return [line for line in files.get("txt", b"").decode().splitlines() if line.strip()]
 
-    return paired((sample.image, texts(sample.files)) for sample in read_samples(inside, pattern))
+    return paired((sample.image, texts(sample.files)) for sample in samples)
 
 
 def read_table(folder: Path) -> CaptionedImages:

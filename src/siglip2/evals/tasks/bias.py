@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from siglip2.encoder import to_unit_length
-from siglip2.evals.formats.captioned import read_tars
 from siglip2.evals.intervals import Measure, bootstrap, resampled, share
+from siglip2.evals.readers import flickr8k
 from siglip2.evals.results import Outcome
 from siglip2.evals.task import Context, DataSet
 from siglip2.evals.tasks.zero_shot import ZeroShotClassification
@@ -70,15 +70,11 @@ class GenderAssociation:
     `accuracy` says how well the model tells the two apart at all; `association` is the mean over occupations
     of |d|, the difference of mean cosines between the two groups in standard deviations (as WEAT's effect
     size), and `association_shuffled` the same with the groups shuffled, which is what chance gives.
-
-    Attributes:
-        split: of Flickr8k.
     """
 
     name: str
     title: str
     data: tuple[DataSet, ...]
-    split: str = "test"
     published: str | None = None
     main: str = field(default="accuracy", init=False)
     trains: bool = field(default=False, init=False)
@@ -88,7 +84,7 @@ class GenderAssociation:
         path = context.folder(self.data[1]) / "flickr8k_caption_gender.json.gz"
         with gzip.open(path, "rt", encoding="utf-8") as file:
             perceived = json.load(file)["images"]
-        photographs = read_tars(context.folder(self.data[0]), self.split)
+        photographs = flickr8k(context, self.data[0], "en")
         known = {name.removesuffix(".jpg"): entry[0] for name, entry in perceived.items()}
         kept = [image for image in photographs.images if image.key in known]
         kept = [kept[index] for index in context.limited(len(kept)).tolist()]

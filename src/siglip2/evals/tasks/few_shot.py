@@ -1,6 +1,7 @@
 """10-shot classification in closed form on the pooled features (paper Table 1, column 10s)."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -40,8 +41,10 @@ class FewShot:
     def run(self, context: Context) -> Outcome:
         """Measure."""
         folder = context.folder(self.data[0])
-        train = read_labelled(folder, self.train_split)
-        test = read_labelled(folder, self.test_split)
+        train, test = (
+            context.kept(("labelled", folder, split), partial(read_labelled, folder, split))
+            for split in (self.train_split, self.test_split)
+        )
         test = test.take(context.limited(len(test.images)))
         same_classes(train, test, self.title)
         # Only the examples that some draw takes go through the tower.

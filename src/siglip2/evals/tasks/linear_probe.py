@@ -1,6 +1,7 @@
 """Logistic regression on the pooled features, through scikit-learn."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -40,8 +41,10 @@ class LinearProbe:
         from sklearn.preprocessing import StandardScaler
 
         folder = context.folder(self.data[0])
-        train = read_labelled(folder, self.train_split)
-        test = read_labelled(folder, self.test_split)
+        train, test = (
+            context.kept(("labelled", folder, split), partial(read_labelled, folder, split))
+            for split in (self.train_split, self.test_split)
+        )
         test = test.take(context.limited(len(test.images)))
         same_classes(train, test, self.title)
         if self.per_class is not None:

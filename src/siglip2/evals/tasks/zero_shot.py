@@ -84,7 +84,8 @@ class ZeroShotClassification:
         """The data set, whole."""
         if self.read is not None:
             return self.read(context, self.data[0])
-        return read_labelled(context.folder(self.data[0]), self.split)
+        folder = context.folder(self.data[0])
+        return context.kept(("labelled", folder, self.split), lambda: read_labelled(folder, self.split))
 
     def names(self, labelled: LabelledImages) -> tuple[str, ...]:
         """Class names: those that the protocol prescribes, else those that came with the data.
