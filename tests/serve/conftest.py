@@ -2,17 +2,21 @@
 
 import base64
 import io
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
 import uvicorn
 from PIL import Image
+from sqlalchemy import create_engine, text
+from tests.serve.servers import postgresql_programs, running_postgresql, running_redis
 from tests.tiny_model import random_photo, tiny_encoder
 
 from siglip2.encoder import Encoder
@@ -86,6 +90,42 @@ def server(start: Callable[[ServeSettings], Server]) -> Server:
 def client(server: Server) -> Iterator[httpx.Client]:
     with server.client() as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """A real PostgreSQL server; the URL without the name of a database."""
+    pytest.importorskip("psycopg", reason="needs psycopg: pip install 'psycopg[binary]'")
+    programs = postgresql_programs()
+    if programs is None:
+        pytest.skip("needs a PostgreSQL server: apt-get install postgresql")
+    with running_postgresql(programs) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A real Redis server."""
+    pytest.importorskip("redis", reason="needs redis: pip install redis")
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("needs a Redis server: apt-get install redis-server")
+    with running_redis(program) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, of either kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'accounts.sqlite'}"
+    server = request.getfixturevalue("postgresql")
+    name = f"test_{uuid4().hex}"
+    engine = create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return f"{server}/{name}"
 
 
 def png(seed: int = 0) -> bytes:

@@ -30,8 +30,8 @@ from siglip2.serve.accounts.tables import Account, ApiKey, Entry, Hold
 
 
 @pytest.fixture
-def database(tmp_path):
-    opened = Database(f"sqlite:///{tmp_path / 'accounts.sqlite'}")
+def database(database_url):
+    opened = Database(database_url)
     opened.migrate()
     create_account(opened, "ada@example.org", password="correct horse", credit=100)
     create_key(opened, "ada@example.org", "key")

@@ -112,6 +112,7 @@ def create_app(
         yield
         await models.stop()
         service.mounts.close()
+        await service.rates.close()
         if service.database is not None:
             service.database.close()
 

@@ -3,10 +3,12 @@
 from time import time
 
 from limits import RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage
+from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 from limits.aio.strategies import MovingWindowRateLimiter
+from limits.errors import ConfigurationError
 from limits.storage import storage_from_string
 
+from siglip2.errors import InvalidInput
 from siglip2.serve.accounts.store import Caller
 from siglip2.serve.errors import rate_limited
 from siglip2.serve.settings import ServeSettings
@@ -16,10 +18,14 @@ class RateLimiter:
     """Counts in memory, or in a Redis that several processes share."""
 
     def __init__(self, settings: ServeSettings):
-        url = settings.rate_limit_storage
-        storage = MemoryStorage() if url == "memory://" else storage_from_string(f"async+{url}")
-        self._window = MovingWindowRateLimiter(storage)  # pyright: ignore[reportArgumentType]
+        self._storage = _storage(settings.rate_limit_storage)
+        self._window = MovingWindowRateLimiter(self._storage)
         self._default = settings.requests_per_minute
+
+    async def close(self) -> None:
+        """Give back the connections."""
+        if isinstance(self._storage, RedisStorage):
+            await self._storage.bridge.storage.aclose()  # pyright: ignore[reportAttributeAccessIssue]
 
     async def hit(self, caller: Caller) -> dict[str, str]:
         """Count a request; the headers that tell the caller where it stands.
@@ -41,3 +47,18 @@ class RateLimiter:
             "x-ratelimit-remaining-requests": str(remaining),
             "x-ratelimit-reset-requests": f"{seconds:.0f}s",
         }
+
+
+def _storage(url: str) -> Storage:
+    if url == "memory://":
+        return MemoryStorage()
+    try:
+        # Of the clients that the library can use, the one of Redis itself.
+        found = storage_from_string(f"async+{url}", implementation="redispy")
+    except ConfigurationError as error:
+        raise InvalidInput(
+            f"--rate-limit-storage takes memory:// or redis://HOST:PORT, the latter with "
+            f"pip install 'siglip2[redis]': {error}"
+        ) from error
+    assert isinstance(found, Storage)
+    return found

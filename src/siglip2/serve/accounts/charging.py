@@ -71,9 +71,11 @@ def reserve(database: Database, bill: Bill) -> int | StoredAnswer:
         OtherRequest: the idempotency key was used for something else.
     """
     now = datetime.now(UTC)
+    release_expired(database, now)
     with database.transaction() as session:
-        release_expired(session, now)
         if bill.idempotency_key is not None:
+            # Twins one after the other: where writers run side by side, both would find no answer.
+            session.execute(select(Account.id).where(Account.id == bill.account_id).with_for_update())
             known = _known(session, bill, now)
             if known is not None:
                 return known
@@ -127,10 +129,13 @@ def release(database: Database, hold_id: int) -> None:
         _release(session, hold_id)
 
 
-def release_expired(session: Session, now: datetime) -> None:
+def release_expired(database: Database, now: datetime) -> None:
     """Give back what processes that died have left behind."""
-    for hold_id in session.scalars(select(Hold.id).where(Hold.expires_at < now).limit(100)).all():
-        _release(session, hold_id)
+    with database.reading() as session:
+        expired = session.scalars(select(Hold.id).where(Hold.expires_at < now).limit(100)).all()
+    for hold_id in expired:
+        # Each by itself: a transaction that held several accounts could meet another that holds them too.
+        release(database, hold_id)
 
 
 def release_all(database: Database) -> None:

@@ -1,0 +1,60 @@
+"""Requests per minute: of each key by itself, and in a Redis for several processes together."""
+
+import asyncio
+
+import pytest
+
+from siglip2.serve.accounts.store import Caller
+from siglip2.serve.errors import ApiError
+from siglip2.serve.rates import RateLimiter
+from siglip2.serve.settings import ServeSettings
+
+
+def caller(key_id, limit=None):
+    return Caller(account_id=1, key_id=key_id, scopes=frozenset(), requests_per_minute=limit)
+
+
+@pytest.fixture(params=["memory", "redis"])
+def storage(request):
+    return "memory://" if request.param == "memory" else request.getfixturevalue("redis_url")
+
+
+def test_each_key_has_its_minute(storage):
+    async def work():
+        limiter = RateLimiter(ServeSettings(requests_per_minute=2, rate_limit_storage=storage))
+        first = await limiter.hit(caller(101))
+        second = await limiter.hit(caller(101))
+        with pytest.raises(ApiError) as caught:
+            await limiter.hit(caller(101))
+        other = await limiter.hit(caller(102))
+        wide = [await limiter.hit(caller(103, limit=50)) for _ in range(10)]
+        await limiter.close()
+        return first, second, caught.value, other, wide
+
+    first, second, error, other, wide = asyncio.run(work())
+    assert first["x-ratelimit-limit-requests"] == "2"
+    assert (first["x-ratelimit-remaining-requests"], second["x-ratelimit-remaining-requests"]) == ("1", "0")
+    assert error.status == 429
+    assert 1 <= int(error.headers["retry-after"]) <= 61
+    assert other["x-ratelimit-remaining-requests"] == "1"
+    assert wide[-1]["x-ratelimit-remaining-requests"] == "40"
+
+
+def test_processes_share_a_redis(redis_url):
+    settings = ServeSettings(requests_per_minute=10, rate_limit_storage=redis_url)
+
+    async def ask(limiter):
+        try:
+            await limiter.hit(caller(7))
+        except ApiError:
+            return False
+        return True
+
+    async def work():
+        limiters = [RateLimiter(settings) for _ in range(3)]
+        within = await asyncio.gather(*(ask(limiters[number % 3]) for number in range(30)))
+        for limiter in limiters:
+            await limiter.close()
+        return within
+
+    assert sum(asyncio.run(work())) == 10
