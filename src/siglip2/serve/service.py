@@ -149,7 +149,7 @@ class Exchange:
             body = _encoded(await work())
             self.service.metrics.embedded(images=images, texts=texts)
             return Response(body, media_type=media_type, headers=self.headers)
-        hold = await self._reserve(bill)
+        hold = await self._hold(bill)
         if isinstance(hold, StoredAnswer):
             headers = {**self.headers, "idempotent-replayed": "true", "x-credits-cost": "0"}
             return Response(hold.body, media_type=hold.media_type, headers=headers)
@@ -190,6 +190,18 @@ class Exchange:
             request_hash=digest.hexdigest(),
             kind=self.kind,
         )
+
+    async def _hold(self, bill: Bill) -> int | StoredAnswer:
+        """Reserve; if the caller leaves meanwhile, the thread goes on, and what it holds is given back."""
+        assert self.service.database is not None
+        reserving = asyncio.ensure_future(self._reserve(bill))
+        try:
+            return await asyncio.shield(reserving)
+        except asyncio.CancelledError:
+            (hold,) = await asyncio.gather(reserving, return_exceptions=True)
+            if isinstance(hold, int):
+                await asyncio.shield(asyncio.to_thread(release, self.service.database, hold))
+            raise
 
     async def _reserve(self, bill: Bill) -> int | StoredAnswer:
         assert self.service.database is not None

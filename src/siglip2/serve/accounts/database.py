@@ -1,8 +1,9 @@
 """Opening the database of accounts, and bringing it to the current shape."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from threading import Lock
 
 from alembic import command
 from alembic.config import Config
@@ -21,6 +22,8 @@ class Database:
     def __init__(self, url: str):
         self.url = url
         self.engine = _open(url)
+        # SQLite lets one writer in and has the others ask again after ever longer sleeps: here they queue.
+        self._turn = Lock() if self.engine.dialect.name == "sqlite" else nullcontext()
 
     def migrate(self) -> None:
         """Bring an empty or older database to the current shape."""
@@ -34,7 +37,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A session that is committed at the end, or rolled back whole."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with self._turn, Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
