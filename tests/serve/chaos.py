@@ -199,7 +199,7 @@ def check(database: Database, outcome: Outcome) -> Counter:
         assert find_errors(session) == []
         assert session.query(Hold).count() == 0
         rows = session.execute(select(Answer.idempotency_key, Answer.body)).all()
-        kept = dict(row.tuple() for row in rows)
+        kept = {row[0]: row[1] for row in rows}
         revenue = session.scalar(select(func.sum(Entry.amount)).where(Entry.book == "revenue")) or 0
         held = session.scalar(select(func.sum(Entry.amount)).where(Entry.book == "held")) or 0
         balance = session.scalars(select(Account.balance)).one()

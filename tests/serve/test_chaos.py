@@ -13,8 +13,8 @@ from siglip2.serve.accounts import charging
 
 
 def test_charges_survive_a_storm(database_url, tmp_path):
-    ended, outcome = run(tmp_path, database_url, requests=300, kills=1)
-    assert ended["answered"] > 200
+    ended, outcome = run(tmp_path, database_url, requests=200, kills=1)
+    assert ended["answered"] > 120
     for misfortune in ("left", "asked again", "raced", "broken connections"):
         assert outcome.seen[misfortune] > 0, misfortune
 
