@@ -25,6 +25,7 @@ def serve(
     fetch_urls: bool = True,
     fetch_hosts: tuple[str, ...] = (),
     fetch_networks: tuple[str, ...] = (),
+    telemetry: bool = False,
 ) -> None:
     """Serve models over HTTP to existing clients; see docs/api.md and docs/operate.md.
 
@@ -42,6 +43,7 @@ def serve(
         fetch_urls: fetch images that requests name by URL.
         fetch_hosts: if given, only these hosts and what is below them.
         fetch_networks: private networks (CIDR) from which images may be fetched all the same.
+        telemetry: send traces over OTLP, to where OTEL_EXPORTER_OTLP_ENDPOINT points.
     """
     try:
         import uvicorn
@@ -75,6 +77,10 @@ def serve(
     )
     key = None if open else first_key(url)
     app = create_app(settings)
+    if telemetry:
+        from siglip2.serve.telemetry import trace
+
+        trace(app)
     print(welcome(host, port, open=open, key=key), flush=True)
     sys.stdout.flush()
     uvicorn.run(

@@ -58,7 +58,7 @@ class _Exchange:
 
     async def run(self) -> None:
         seconds = self.gate.settings.deadline_seconds
-        self.scope.setdefault("state", {})["request_id"] = self.request_id
+        self.scope.setdefault("state", {}).update(request_id=self.request_id, phases=self.phases)
         try:
             async with asyncio.timeout(seconds):
                 await self._serve(await self._body())
