@@ -227,11 +227,8 @@ class Encoder:
     ) -> Iterator[EmbeddedImages]:
         """Embed images and give the results batch by batch, in constant memory.
 
-        Unusable images are reported in the results, not raised. Arguments as in `embed_images`, and:
-
-        Args:
-            normalize: bring embeddings to unit length. Without it they are the raw output of the pooling
-                head, on which probes are fitted.
+        Unusable images are reported in the results, not raised. Arguments as in `embed_images`; without
+        `normalize` the embeddings are the raw output of the pooling head, on which probes are fitted.
         """
         encoded = self._encode(images, batch_size, progress, max_num_patches, return_patches=False)
         for group, features in encoded:

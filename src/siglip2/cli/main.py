@@ -32,6 +32,11 @@ class Command:
         """Import it."""
         return getattr(import_module(f"siglip2.cli.{self.name}"), self.name)
 
+    def arguments(self, given: Sequence[str]) -> Sequence[str]:
+        """Its arguments as the parser takes them; a command may have forms of its own."""
+        prepare = getattr(import_module(f"siglip2.cli.{self.name}"), "prepare_arguments", None)
+        return given if prepare is None else prepare(given)
+
 
 COMMANDS = (
     Command("classify", "say which of your labels fit photos"),
@@ -92,7 +97,7 @@ def run(arguments: Sequence[str]) -> int:
     return (
         tyro.cli(
             _positional_as_in_python(command.function()),
-            args=rest,
+            args=command.arguments(rest),
             prog=f"siglip2 {name}",
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )

@@ -17,12 +17,15 @@ class CaptionedImages:
         images: (N, S, S, 3) uint8.
         captions: for every image, the texts that describe it; one is drawn at each visit.
         classes: (N,) int, images of one class share their captions; -1 where each image has its own.
+        regions: for every image, boxes (x0, y0, x1, y1 in shares of the picture) with phrases; empty for
+            none at all.
     """
 
     name: str
     images: np.ndarray
     captions: Sequence[Sequence[str]]
     classes: np.ndarray
+    regions: Sequence[Sequence[tuple[tuple[float, float, float, float], str]]] = ()
 
     def __post_init__(self) -> None:
         if not len(self.images) == len(self.captions) == len(self.classes):

@@ -13,6 +13,9 @@ import numpy as np
 from siglip2.data.captioned import CaptionedImages, stack_images
 from siglip2.data.shards import ShardSample, read_shard
 
+TINY_SIDE = 64
+"""Pixels of a picture of Tiny ImageNet, which its boxes are given in."""
+
 CLASS_TEMPLATES = (
     "{}",
     "a {}",
@@ -50,12 +53,38 @@ def tiny_imagenet(data: Path, size: int, split: str = "train") -> CaptionedImage
     names = [entry["clip_name"] for entry in classes]
     captions = [[template.format(name) for template in CLASS_TEMPLATES] for name in names]
     samples = list(read_shards(data / "tiny_imagenet", f"{split}-*.tar.gz"))
-    labels = np.array([json.loads(sample.files["json"])["label"] for sample in samples])
+    entries = [json.loads(sample.files["json"]) for sample in samples]
+    labels = np.array([entry["label"] for entry in entries])
+    boxes = [tuple(value / TINY_SIDE for value in entry["box"]) for entry in entries]
     return CaptionedImages(
         name="tiny_imagenet",
         images=stack_images((sample.files["jpg"] for sample in samples), size),
         captions=[captions[label] for label in labels],
         classes=labels,
+        regions=[[(box, names[label])] for box, label in zip(boxes, labels, strict=True)],
+    )
+
+
+def coco_mini(data: Path, size: int, split: str = "train") -> CaptionedImages:
+    """208 photographs with boxes, 80 of them with captions; the others are captioned by what is in them."""
+    samples = list(read_shards(data / "coco_mini", f"{split}-*.tar.gz"))
+    captions, regions = [], []
+    for sample in samples:
+        entry = json.loads(sample.files["json"])
+        width, height = entry["wh"]
+        found = []
+        for each in entry.get("objects", []):
+            x, y, w, h = each["box_xywh"]
+            found.append(((x / width, y / height, (x + w) / width, (y + h) / height), each["name"]))
+        listed = ", ".join(dict.fromkeys(name for _, name in found)) or "a photo"
+        captions.append(entry["captions"]["en"] or [f"a photo of {listed}"])
+        regions.append(found)
+    return CaptionedImages(
+        name="coco_mini",
+        images=stack_images((sample.files["jpg"] for sample in samples), size),
+        captions=captions,
+        classes=np.full(len(samples), -1),
+        regions=regions,
     )
 
 

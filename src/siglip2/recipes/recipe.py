@@ -52,14 +52,124 @@ class Schedule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """What is added up; a weight of zero leaves a loss out altogether."""
+
+    sigmoid: float = 1.0
+    locca: float = 0.0
+    self_distillation: float = 0.0
+    masked_prediction: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfSupervision:
+    """Teacher, views and heads of the self-supervised losses.
+
+    Attributes:
+        local_views: of every image; the paper has 8.
+        local_share: side of a local view as a share of the global one, rounded to whole patches.
+        momentum: of the teacher, fixed.
+        hidden: width of the heads' hidden layers.
+        bottleneck: width before the prototypes.
+        prototypes: K.
+        student_temperature: of the softmax.
+        teacher_temperature: of the softmax.
+        centre_momentum: of the running centre.
+        masked_share: of the patches; the paper has half.
+    """
+
+    local_views: int = 8
+    local_share: float = 0.375
+    momentum: float = 0.996
+    hidden: int = 2048
+    bottleneck: int = 256
+    prototypes: int = 65_536
+    student_temperature: float = 0.1
+    teacher_temperature: float = 0.04
+    centre_momentum: float = 0.9
+    masked_share: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curation:
+    """ACID: which part of a super-batch is dropped, and how it is chosen.
+
+    Attributes:
+        filter_ratio: dropped share; the paper has 0.5 for B/16 and 0.75 for B/32.
+        chunks: draws of the joint selection.
+        teacher: `average`, the run's own averaged weights as the stage begins, or a model's folder.
+            Differs from the paper: its teacher is a So400m model fine-tuned on curated data, which nobody
+            outside has.
+    """
+
+    filter_ratio: float = 0.5
+    chunks: int = 16
+    teacher: str = "average"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A part of a run.
+
+    Attributes:
+        name: for logs and the time line.
+        begin: share of the run's steps at which it starts.
+        losses: what is trained.
+        image_size: pixels a side from here on; None keeps what was before. The position table is resized.
+        sequence_lengths: NaFlex: one of these is drawn for each batch, and aspect ratios are kept; empty for
+            square images.
+        curation: super-batches and their selection; None trains on everything.
+        learning_rate: factor on the schedule.
+        weight_decay: factor on the decay.
+    """
+
+    name: str
+    begin: float
+    losses: LossWeights = LossWeights()
+    image_size: int | None = None
+    sequence_lengths: tuple[int, ...] = ()
+    curation: Curation | None = None
+    learning_rate: float = 1.0
+    weight_decay: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """Where a run begins that does not begin from nothing.
+
+    Attributes:
+        recipe: the run whose weights and optimiser state are taken.
+        share: at which share of its steps.
+        steps_stretch: the remaining schedule is stretched by this; the paper has 3.75 for NaFlex.
+    """
+
+    recipe: str
+    share: float
+    steps_stretch: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A whole training run."""
+    """A whole training run.
+
+    Attributes:
+        branch: the run that this one goes on from; None for one from nothing.
+        initial_weights: a model that `siglip2.load` would take, to fine-tune.
+        locked: beginnings of the names of parameters that stay as they are.
+        expected: scores that the run is to reach, as its source states them.
+    """
 
     name: str
     model: ModelConfig
     sources: tuple[Source, ...]
     optimizer: Optimizer
     schedule: Schedule
+    stages: tuple[Stage, ...] = (Stage(name="sigmoid", begin=0.0),)
+    self_supervision: SelfSupervision = SelfSupervision()
+    branch: Branch | None = None
+    initial_weights: str | None = None
+    locked: tuple[str, ...] = ()
+    expected: str = ""
     initial_bias: float = -10.0
     """The paper's -10 is the prior of one pair in a batch of 32,768; a small batch wants log(1 / T)."""
     min_crop_area: float = 0.4
@@ -70,3 +180,12 @@ class Recipe:
     compile: bool = False
     checkpoint_every: int = 200
     log_every: int = 20
+
+    def stage_at(self, step: int) -> int:
+        """Index of the stage that a step belongs to."""
+        begun = [index for index, stage in enumerate(self.stages) if self.first_step(index) <= step]
+        return begun[-1]
+
+    def first_step(self, stage: int) -> int:
+        """The step at which a stage begins."""
+        return round(self.stages[stage].begin * self.schedule.num_steps)

@@ -18,8 +18,11 @@ def kernel_names(model: nn.Module) -> set[str]:
     return {
         name
         for name, parameter in model.named_parameters()
-        if (parameter.ndim == 2 and not name.endswith(("embedding.weight", "probe")))
-        or name.endswith("patch_embedding.weight")
+        if parameter.requires_grad
+        and (
+            (parameter.ndim == 2 and not name.endswith(("embedding.weight", "probe")))
+            or name.endswith("patch_embedding.weight")
+        )
     }
 
 
@@ -30,7 +33,7 @@ def build_optimizers(model: nn.Module, settings: Optimizer) -> list[torch.optim.
     inner = {name for name in kernels if "encoder.layers" in name or "head.mlp" in name}
     if settings.name == "adamw":
         inner = set()
-    named = dict(model.named_parameters())
+    named = {name: each for name, each in model.named_parameters() if each.requires_grad}
     groups = [
         {
             "params": [named[name] for name in named if name in kernels - inner],
@@ -52,7 +55,24 @@ def build_optimizers(model: nn.Module, settings: Optimizer) -> list[torch.optim.
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
+            group["initial_decay"] = group["weight_decay"]
     return optimizers
+
+
+def carry_over(
+    old: list[torch.optim.Optimizer], new: list[torch.optim.Optimizer]
+) -> list[torch.optim.Optimizer]:
+    """The new optimisers, with the state of every parameter that the old ones knew.
+
+    Parameters that a stage brings in or replaces start without state, as the paper's heads do.
+    """
+    known = {parameter: state for optimizer in old for parameter, state in optimizer.state.items()}
+    for optimizer in new:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter in known:
+                    optimizer.state[parameter] = known[parameter]
+    return new
 
 
 def schedule_factor(schedule: Schedule, step: int) -> float:
@@ -63,8 +83,9 @@ def schedule_factor(schedule: Schedule, step: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def set_learning_rate(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
-    """Scale every group's peak learning rate."""
+def set_learning_rate(optimizers: list[torch.optim.Optimizer], factor: float, decay: float = 1.0) -> None:
+    """Scale every group's peak learning rate and, besides that, its decay."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
+            group["weight_decay"] = group["initial_decay"] * decay

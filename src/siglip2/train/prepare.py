@@ -5,6 +5,8 @@ from pathlib import Path
 
 from siglip2.data import research
 from siglip2.data.captioned import CaptionedImages
+from siglip2.data.folder import captioned_folder
+from siglip2.errors import InvalidInput
 from siglip2.inputs.tokenizer_training import train_tokenizer
 from siglip2.recipes.recipe import Recipe
 
@@ -12,6 +14,8 @@ SOURCES: dict[str, Callable[[Path, int], CaptionedImages]] = {
     "tiny_imagenet": research.tiny_imagenet,
     "flickr8k": research.flickr8k,
     "emoji": research.emoji,
+    "coco_mini": research.coco_mini,
+    "folder": captioned_folder,
 }
 
 
@@ -20,6 +24,12 @@ def load_sources(recipe: Recipe, data: Path) -> list[CaptionedImages]:
     size = recipe.model.vision.image_size
     if size is None:
         raise ValueError(f"recipe {recipe.name}: this trainer needs a fixed image size")
+    unknown = [source.name for source in recipe.sources if source.name not in SOURCES]
+    if unknown:
+        raise InvalidInput(
+            f"recipe {recipe.name} trains on {', '.join(unknown)}, which are not public; "
+            f"--dry-run shows what it expands to, and data sets here are {', '.join(SOURCES)}"
+        )
     return [SOURCES[source.name](data, size) for source in recipe.sources]
 
 

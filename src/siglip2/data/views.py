@@ -1,0 +1,84 @@
+"""Views for self-distillation, made of decoded pictures; the randomness comes from a generator.
+
+The paper does not say: the augmentations. Crops, colours are SILC's, which are DINO's: global views of 40 to
+100 % of the area, local ones of 5 to 40 %, flips, jitter of brightness, contrast and saturation at 80 %, grey
+at 20 %, blur, and solarisation. Differs from DINO: no jitter of the hue.
+"""
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from siglip2.data.augment import random_crop_and_flip
+
+GLOBAL_AREA = (0.4, 1.0)
+LOCAL_AREA = (0.05, 0.4)
+JITTER = (0.4, 0.4, 0.2)  # brightness, contrast, saturation
+GREY = (0.299, 0.587, 0.114)
+
+
+def random_view(
+    images: UInt8[Tensor, "B S S 3"],
+    generator: torch.Generator,
+    *,
+    size: int,
+    area: tuple[float, float],
+    flip: bool = True,
+    solarise: float = 0.0,
+    blur: float = 0.5,
+) -> Float[Tensor, "B 3 R R"]:
+    """A cropped and coloured view of every image, in [-1, 1].
+
+    Args:
+        images: decoded pictures.
+        generator: of everything random.
+        size: pixels a side.
+        area: smallest and largest share of the picture.
+        flip: whether mirrored pictures mean the same.
+        solarise: share of the views that are solarised.
+        blur: share of the views that are blurred.
+    """
+    cropped = random_crop_and_flip(
+        images, generator, min_area=area[0], max_area=area[1], flip=flip, size=size
+    )
+    pixels = _jitter((cropped + 1) / 2, generator)
+    count = len(pixels)
+    grey = _luminance(pixels).expand_as(pixels)
+    pixels = torch.where(_chosen(count, 0.2, generator, pixels), grey, pixels)
+    pixels = torch.where(_chosen(count, blur, generator, pixels), _blurred(pixels), pixels)
+    if solarise:
+        inverted = torch.where(pixels >= 0.5, 1 - pixels, pixels)
+        pixels = torch.where(_chosen(count, solarise, generator, pixels), inverted, pixels)
+    return pixels.clamp(0, 1) * 2 - 1
+
+
+def _chosen(count: int, share: float, generator: torch.Generator, like: Tensor) -> Tensor:
+    return (torch.rand(count, generator=generator) < share).to(like.device)[:, None, None, None]
+
+
+def _luminance(pixels: Tensor) -> Tensor:
+    weights = torch.tensor(GREY, device=pixels.device).view(1, 3, 1, 1)
+    return (pixels * weights).sum(dim=1, keepdim=True)
+
+
+def _jitter(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Brightness, contrast and saturation; four of five views."""
+    count = len(pixels)
+    drawn = 1 + (2 * torch.rand(count, 3, generator=generator) - 1) * torch.tensor(JITTER)
+    brightness, contrast, saturation = (
+        drawn[:, index].to(pixels.device)[:, None, None, None] for index in range(3)
+    )
+    coloured = pixels * brightness
+    mean = _luminance(coloured).mean(dim=(2, 3), keepdim=True)
+    coloured = mean + (coloured - mean) * contrast
+    grey = _luminance(coloured)
+    coloured = grey + (coloured - grey) * saturation
+    return torch.where(_chosen(count, 0.8, generator, pixels), coloured.clamp(0, 1), pixels)
+
+
+def _blurred(pixels: Tensor) -> Tensor:
+    """A binomial filter of five by five."""
+    row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=pixels.device) / 16
+    kernel = (row[:, None] * row[None]).expand(3, 1, 5, 5)
+    return F.conv2d(F.pad(pixels, (2, 2, 2, 2), mode="reflect"), kernel, groups=3)

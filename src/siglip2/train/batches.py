@@ -1,0 +1,192 @@
+"""From drawn samples to what the losses take: patches, token ids, targets of the decoder, and views."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from siglip2.config import ModelConfig
+from siglip2.data.augment import apply_crops, crop_box, draw_crops, patchify
+from siglip2.data.views import GLOBAL_AREA, LOCAL_AREA, random_view
+from siglip2.losses.locca import Region, caption_target, grounded_target, referring_target
+from siglip2.recipes.recipe import Recipe, Stage
+from siglip2.train.sampling import Batch
+
+Tokenize = Callable[[Sequence[str]], np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderTargets:
+    """What the captioning decoder is to say.
+
+    Attributes:
+        ids: (R, L) token ids, 0 for padding.
+        image: (R,) which image each is about.
+        is_caption: (R,) True for the task Cap.
+    """
+
+    ids: Tensor
+    image: Tensor
+    is_caption: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """One batch on the device.
+
+    Attributes:
+        patches: (B, N, P) of the picture that texts are compared with.
+        grids: (B, 2) patches high and wide; None for the model's own square.
+        mask: (B, N) True at real patches; None where all are.
+        ids: (T, L) token ids of the texts.
+        text_of_image: (B,) index of each image's text.
+        targets: of the decoder, where the stage trains one.
+        global_view: (B, N, P), where the stage distils.
+        local_views: (V * B, n, P), view after view.
+        local_grid: patches high and wide of a local view.
+    """
+
+    patches: Tensor
+    ids: Tensor
+    text_of_image: Tensor
+    grids: Tensor | None = None
+    mask: Tensor | None = None
+    targets: DecoderTargets | None = None
+    global_view: Tensor | None = None
+    local_views: Tensor | None = None
+    local_grid: tuple[int, int] = (0, 0)
+
+
+def make_views(
+    batch: Batch,
+    recipe: Recipe,
+    stage: Stage,
+    model: ModelConfig,
+    tokenize: Tokenize,
+    generator: torch.Generator,
+    device: str,
+) -> Views:
+    """Crop, patch, tokenize, and make the views that the stage's losses take.
+
+    Args:
+        batch: drawn samples.
+        recipe: the run's.
+        stage: the current one.
+        model: its shape in this stage.
+        tokenize: texts to (T, L) ids.
+        generator: of everything random.
+        device: where to.
+    """
+    vision = model.vision
+    crops = [
+        draw_crops(len(images), generator, min_area=recipe.min_crop_area, flip=source.flip)
+        for source, images in zip(recipe.sources, batch.images, strict=True)
+    ]
+    grids = mask = None
+    pictures = [torch.from_numpy(images).to(device) for images in batch.images]
+    if stage.sequence_lengths:
+        patches, grids, mask = _native_aspect(pictures, crops, stage, vision.patch_size, generator)
+    else:
+        side = vision.position_grid * vision.patch_size
+        pixels = [apply_crops(each, crop, (side, side)) for each, crop in zip(pictures, crops, strict=True)]
+        patches = patchify(torch.cat(pixels), vision.patch_size)
+    views: dict[str, Tensor | tuple[int, int]] = {}
+    if stage.losses.self_distillation or stage.losses.masked_prediction:
+        views = _distillation_views(pictures, recipe, model, generator)
+    targets = None
+    if stage.losses.locca:
+        targets = _decoder_targets(batch, torch.cat(crops), tokenize, generator, device)
+    return Views(
+        patches=patches,
+        ids=torch.from_numpy(tokenize(batch.texts)).long().to(device),
+        text_of_image=torch.from_numpy(batch.text_of_image).to(device),
+        grids=grids,
+        mask=mask,
+        targets=targets,
+        **views,  # pyright: ignore[reportArgumentType]
+    )
+
+
+def _native_aspect(
+    pictures: list[Tensor], crops: list[Tensor], stage: Stage, patch_size: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Crops of random shapes, each on the grid that fits them, padded to one length for the whole batch.
+
+    The pictures of these data sets are squares, so that another shape is a part of one.
+    """
+    choice = int(torch.randint(len(stage.sequence_lengths), (1,), generator=generator))
+    length = stage.sequence_lengths[choice]
+    rows: list[Tensor] = []
+    sizes: list[tuple[int, int]] = []
+    for images, own in zip(pictures, crops, strict=True):
+        stretch = 2.0 ** (2 * torch.rand(len(images), generator=generator) - 1)  # width to height, 1:2 to 2:1
+        for image, crop, aspect in zip(images, own, stretch.tolist(), strict=True):
+            height = max(1, int((length / aspect) ** 0.5))
+            width = max(1, min(length // height, int((length * aspect) ** 0.5)))
+            shaped = crop.clone()
+            shaped[0, :2] *= min(1.0, width / height)
+            shaped[1, :2] *= min(1.0, height / width)
+            pixels = apply_crops(image[None], shaped[None], (height * patch_size, width * patch_size))
+            rows.append(patchify(pixels, patch_size)[0])
+            sizes.append((height, width))
+    patches = torch.zeros(len(rows), length, rows[0].shape[-1], device=rows[0].device)
+    mask = torch.zeros(len(rows), length, dtype=torch.bool, device=rows[0].device)
+    for index, row in enumerate(rows):
+        patches[index, : len(row)] = row
+        mask[index, : len(row)] = True
+    return patches, torch.tensor(sizes), mask
+
+
+def _distillation_views(
+    pictures: list[Tensor], recipe: Recipe, model: ModelConfig, generator: torch.Generator
+) -> dict[str, Tensor | tuple[int, int]]:
+    settings, vision = recipe.self_supervision, model.vision
+    grid = vision.position_grid
+    local = max(1, round(grid * settings.local_share))
+
+    def views(side: int, area: tuple[float, float], solarise: float) -> Tensor:
+        parts = [
+            random_view(
+                each,
+                generator,
+                size=side * vision.patch_size,
+                area=area,
+                flip=source.flip,
+                solarise=solarise,
+            )
+            for source, each in zip(recipe.sources, pictures, strict=True)
+        ]
+        return patchify(torch.cat(parts), vision.patch_size)
+
+    return {
+        "global_view": views(grid, GLOBAL_AREA, 0.2),
+        "local_views": torch.cat([views(local, LOCAL_AREA, 0.0) for _ in range(settings.local_views)]),
+        "local_grid": (local, local),
+    }
+
+
+def _decoder_targets(
+    batch: Batch, crops: Tensor, tokenize: Tokenize, generator: torch.Generator, device: str
+) -> DecoderTargets:
+    """A caption for every image, and for those with a visible region a pair of box and phrase both ways."""
+    texts = [caption_target(str(batch.texts[index])) for index in batch.text_of_image.tolist()]
+    owners, captions = list(range(len(texts))), [True] * len(texts)
+    drawn = torch.rand(len(batch.regions), generator=generator).tolist()
+    for index, (regions, share) in enumerate(zip(batch.regions, drawn, strict=True)):
+        if not regions:
+            continue
+        box, phrase = regions[int(share * len(regions))]
+        seen = crop_box(box, crops[index])
+        if seen is None:
+            continue
+        region = Region(seen, phrase)
+        texts += [referring_target(region), grounded_target(region)]
+        owners += [index, index]
+        captions += [False, False]
+    return DecoderTargets(
+        ids=torch.from_numpy(tokenize(texts)).long().to(device),
+        image=torch.tensor(owners, device=device),
+        is_caption=torch.tensor(captions, device=device),
+    )

@@ -1,0 +1,222 @@
+"""Everything that learns in a run, stage by stage: the model, the decoder, the heads, the teacher.
+
+`enter` brings in what a stage needs and resizes what it changes; replaying it for every stage begun gives the
+modules into which a saved state is read.
+"""
+
+from copy import deepcopy
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from siglip2.config import ModelConfig
+from siglip2.losses.locca import LocCaLoss
+from siglip2.losses.masked_prediction import draw_mask, masked_patches
+from siglip2.losses.self_distillation import DistillationLoss
+from siglip2.losses.sigmoid import sigmoid_loss
+from siglip2.network.decoder import CaptionDecoder
+from siglip2.network.init import build_initialised
+from siglip2.network.model import SigLIP2, normalize
+from siglip2.network.positions import resize_positions
+from siglip2.network.projection_head import ProjectionHead
+from siglip2.network.vision import VisionTower
+from siglip2.recipes.recipe import Recipe, Stage
+from siglip2.train.batches import Views
+from siglip2.train.teacher import make_teacher, update_teacher
+
+POSITIONS = "vision_model.embeddings.position_embedding.weight"
+
+
+class Distilled(nn.Module):
+    """The part that has a teacher: the image tower and the two heads."""
+
+    def __init__(self, tower: VisionTower, image_head: ProjectionHead, patch_head: ProjectionHead):
+        super().__init__()
+        self.tower = tower
+        self.image_head = image_head
+        self.patch_head = patch_head
+
+
+class Objective(nn.Module):
+    """Model and losses of a run.
+
+    Attributes:
+        model: the two towers, which are exported.
+        decoder: LocCa's, once a stage trains it.
+        student: the image tower with its heads, once a stage distils.
+        teacher: its running average.
+        curator: weights that curation compares with.
+    """
+
+    def __init__(self, recipe: Recipe):
+        super().__init__()
+        self.recipe = recipe
+        self.stage = -1
+        self.model = build_initialised(recipe.model, seed=recipe.seed)
+        with torch.no_grad():
+            self.model.logit_bias.fill_(recipe.initial_bias)
+        self.decoder: CaptionDecoder | None = None
+        self.student: Distilled | None = None
+        self.teacher: nn.Module | None = None
+        self.curator: SigLIP2 | None = None
+        self.mask_token: nn.Parameter | None = None
+
+    @property
+    def current(self) -> Stage:
+        """The stage that was entered last."""
+        return self.recipe.stages[self.stage]
+
+    def enter(self, index: int, average: dict[str, Tensor]) -> None:
+        """Begin a stage: new modules are fresh, the teacher starts as the student, positions are resized.
+
+        Args:
+            index: of the stage; stages are entered one after the other.
+            average: averaged weights of the model, resized in place where the model is.
+        """
+        self.stage = index
+        stage = self.current
+        generator = torch.Generator().manual_seed(self.recipe.seed * 7919 + index)
+        device = self.model.logit_bias.device
+        config = stage_config(self.recipe, index)
+        if config != self.model.config:
+            self._reshape(config, average)
+        if stage.losses.locca and self.decoder is None:
+            self.decoder = CaptionDecoder(config.text, config.vision.width)
+            self.decoder.init_weights(generator)
+        if stage.losses.self_distillation or stage.losses.masked_prediction:
+            if self.student is None:
+                self._add_heads(config, generator)
+        else:
+            self.student = self.teacher = self.mask_token = None
+        if stage.curation is not None and self.curator is None:
+            self.curator = deepcopy(self.model)
+            self.curator.load_state_dict(average)
+            self.curator.requires_grad_(False)
+        self.to(device)
+
+    def forward(self, views: Views, generator: torch.Generator) -> dict[str, Tensor]:
+        """Each loss of the stage, weighted; their sum is what is minimised.
+
+        Args:
+            views: of one batch.
+            generator: of masks and parallel prediction.
+        """
+        weights, model = self.current.losses, self.model
+        arguments = {} if views.grids is None else {"grids": views.grids, "mask": views.mask}
+        output = model.vision_model(views.patches, **arguments)
+        texts = model.embed_texts(views.ids)
+        positives = views.text_of_image[:, None] == torch.arange(len(views.ids), device=texts.device)
+        parts = {
+            "sigmoid": weights.sigmoid
+            * sigmoid_loss(normalize(output.pooled), texts, model.logit_scale, model.logit_bias, positives)
+        }
+        if self.decoder is not None and views.targets is not None:
+            targets = views.targets
+            loss = LocCaLoss()(
+                self.decoder,
+                output.patches,
+                targets.ids,
+                targets.image,
+                targets.is_caption,
+                generator,
+                views.mask,
+            )
+            parts["locca"] = weights.locca * loss
+        if self.student is not None:
+            parts |= self._distil(views, generator)
+        return parts
+
+    def after_step(self) -> None:
+        """Move the teacher."""
+        if self.teacher is not None and self.student is not None:
+            update_teacher(self.teacher, self.student, self.recipe.self_supervision.momentum)
+
+    def _distil(self, views: Views, generator: torch.Generator) -> dict[str, Tensor]:
+        settings, weights = self.recipe.self_supervision, self.current.losses
+        student, teacher = self.student, self.teacher
+        assert isinstance(student, Distilled)
+        assert isinstance(teacher, Distilled)
+        assert views.global_view is not None
+        assert views.local_views is not None
+        assert self.mask_token is not None
+        with torch.no_grad():
+            seen = teacher.tower(views.global_view)
+        parts = {}
+        if weights.self_distillation:
+            grids = torch.tensor([views.local_grid] * len(views.local_views))
+            pooled = student.tower(views.local_views, grids=grids).pooled
+            scores = student.image_head(pooled).unflatten(0, (settings.local_views, -1))
+            loss = self.image_loss(scores, teacher.image_head(seen.pooled))
+            parts["self_distillation"] = weights.self_distillation * loss
+        if weights.masked_prediction:
+            count, patches = views.global_view.shape[:2]
+            mask = draw_mask(count, patches, generator, share=settings.masked_share).to(seen.pooled.device)
+            hidden = masked_patches(student.tower, views.global_view, mask, self.mask_token)
+            scores = student.patch_head(hidden[mask])[None]
+            loss = self.patch_loss(scores, teacher.patch_head(seen.patches[mask]))
+            parts["masked_prediction"] = weights.masked_prediction * loss
+        return parts
+
+    def _add_heads(self, config: ModelConfig, generator: torch.Generator) -> None:
+        settings, width = self.recipe.self_supervision, config.vision.width
+        heads = [
+            ProjectionHead(
+                width,
+                hidden=settings.hidden,
+                bottleneck=settings.bottleneck,
+                prototypes=settings.prototypes,
+            )
+            for _ in range(2)
+        ]
+        for head in heads:
+            head.init_weights(generator)
+        # The tower is the model's own: both names lead to the same parameters.
+        self.student = Distilled(self.model.vision_model, *heads)
+        self.teacher = make_teacher(self.student)
+        self.mask_token = nn.Parameter(torch.randn(width, generator=generator) * 0.02)
+        temperatures = {
+            "student_temperature": settings.student_temperature,
+            "teacher_temperature": settings.teacher_temperature,
+            "centre_momentum": settings.centre_momentum,
+        }
+        self.image_loss = DistillationLoss(settings.prototypes, **temperatures)
+        self.patch_loss = DistillationLoss(settings.prototypes, **temperatures)
+
+    @torch.no_grad()
+    def _reshape(self, config: ModelConfig, average: dict[str, Tensor]) -> None:
+        """Another resolution: the same tensors, the position table resized as at inference."""
+        before, grid = self.model.config.vision.position_grid, config.vision.position_grid
+        towers = [self.model.vision_model]
+        if isinstance(self.teacher, Distilled):
+            towers.append(self.teacher.tower)
+        for tower in towers:
+            tower.config = tower.embeddings.config = config.vision
+        self.model.config = config
+        if grid == before:
+            return
+        for tower in towers:
+            table = tower.embeddings.position_embedding
+            trained = table.weight.requires_grad
+            table.weight = nn.Parameter(_resized(table.weight, before, grid), requires_grad=trained)
+            table.num_embeddings = grid * grid
+        average[POSITIONS] = _resized(average[POSITIONS], before, grid)
+
+
+def _resized(table: Tensor, before: int, grid: int) -> Tensor:
+    return resize_positions(table.detach().unflatten(0, (before, before)), (grid, grid)).contiguous()
+
+
+def stage_config(recipe: Recipe, index: int) -> ModelConfig:
+    """Shape of the model in a stage: the last image size named up to it, NaFlex where it has lengths."""
+    config = recipe.model
+    for stage in recipe.stages[: index + 1]:
+        if stage.image_size is not None:
+            grid = stage.image_size // config.vision.patch_size
+            vision = replace(config.vision, image_size=stage.image_size, position_grid=grid)
+            config = replace(config, vision=vision)
+    lengths = recipe.stages[index].sequence_lengths
+    if lengths:
+        vision = replace(config.vision, image_size=None, max_num_patches=max(lengths))
+        config = replace(config, vision=vision)
+    return config

@@ -1,0 +1,130 @@
+"""LocCa: targets, the decoder's masks, and the chunked vocabulary loss against the plain one."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from siglip2.config import TextConfig
+from siglip2.losses.locca import LocCaLoss, Region, caption_target, grounded_target, referring_target
+from siglip2.losses.vocabulary import vocabulary_loss
+from siglip2.network.decoder import CaptionDecoder
+
+CONFIG = TextConfig(width=32, depth=3, mlp_dim=64, num_heads=2, vocab_size=50, context_length=8)
+
+
+@pytest.fixture
+def decoder():
+    built = CaptionDecoder(CONFIG, 24)
+    built.init_weights(torch.Generator().manual_seed(0))
+    torch.nn.init.normal_(built.output.weight, std=0.3)
+    return built.eval()
+
+
+def test_targets_as_text():
+    region = Region((0.1, 0.25, 0.5, 1.0), "a red bus")
+    assert caption_target("two dogs") == "cap: two dogs"
+    assert referring_target(region) == "aref: a red bus : 125 50 500 250"
+    assert grounded_target(region) == "gcap: 125 50 500 250 : a red bus"
+    assert referring_target(Region((-0.2, 0, 1.3, 1), "x")).endswith("0 0 500 500")
+
+
+def test_half_of_the_layers_rounded_up(decoder):
+    assert len(decoder.layers) == 2
+
+
+def test_causal_positions_see_the_past_alone_and_parallel_ones_no_text(decoder):
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(3, 50, (1, 8), generator=generator)
+    changed = ids.clone()
+    changed[0, 5] = (ids[0, 5] + 1) % 50
+    memory = torch.randn(1, 6, 24, generator=generator)
+    for parallel, first in ((False, 6), (True, 8)):
+        flag = torch.tensor([parallel])
+        before, after = (decoder(each, memory, flag) for each in (ids, changed))
+        assert torch.equal(before[0, :first], after[0, :first])
+        if not parallel:
+            assert not torch.allclose(before[0, 6:], after[0, 6:])
+
+
+def test_masked_patches_are_not_seen(decoder):
+    memory = torch.randn(1, 6, 24)
+    ids, flag = torch.arange(3, 11)[None], torch.tensor([False])
+    mask = torch.tensor([[True] * 4 + [False] * 2])
+    other = memory.clone()
+    other[:, 4:] += 1
+    assert torch.equal(decoder(ids, memory, flag, mask), decoder(ids, other, flag, mask))
+    assert not torch.equal(decoder(ids, memory, flag), decoder(ids, other, flag))
+
+
+def test_chunked_vocabulary_loss_equals_the_plain_one():
+    generator = torch.Generator().manual_seed(2)
+    hidden = torch.randn(37, 16, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(90, 16, generator=generator, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(90, (37,), generator=generator)
+    plain = F.cross_entropy(hidden @ weight.T, targets)
+    expected = torch.autograd.grad(plain, (hidden, weight))
+    loss = vocabulary_loss(hidden, weight, targets, chunk_logits=90 * 5)
+    found = torch.autograd.grad(loss, (hidden, weight))
+    assert loss.item() == pytest.approx(plain.item(), rel=1e-6)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-7)
+    if hasattr(F, "linear_cross_entropy"):
+        assert F.linear_cross_entropy(hidden, weight, targets).item() == pytest.approx(loss.item(), rel=1e-6)
+
+
+def test_vocabulary_loss_of_no_tokens_is_zero_with_gradients():
+    weight = torch.randn(5, 3, requires_grad=True)
+    loss = vocabulary_loss(torch.zeros(0, 3), weight, torch.zeros(0, dtype=torch.long))
+    loss.backward()
+    assert loss.item() == 0
+    assert weight.grad is not None
+
+
+def test_vocabulary_loss_holds_few_logits():
+    """Saved for the backward pass: the states, not tokens times vocabulary."""
+    saved = 0
+
+    def count(tensor):
+        nonlocal saved
+        saved += tensor.numel()
+        return tensor
+
+    hidden, weight = torch.randn(400, 8, requires_grad=True), torch.randn(3000, 8, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda each: each):
+        vocabulary_loss(hidden, weight, torch.zeros(400, dtype=torch.long), chunk_logits=3000 * 20)
+    assert saved < 400 * 3000 / 2
+
+
+def test_padding_and_absent_regions_cost_nothing(decoder):
+    patches = torch.randn(2, 6, 24)
+    ids = torch.tensor([[5, 6, 1, 0, 0, 0, 0, 0], [7, 8, 9, 1, 0, 0, 0, 0]])
+    flags = torch.tensor([True, True])
+
+    def loss(targets, owners, kind):
+        return LocCaLoss(parallel_probability=0.0)(
+            decoder, patches, targets, owners, kind, torch.Generator().manual_seed(0)
+        )
+
+    both = loss(ids, torch.tensor([0, 1]), flags)
+    one, two = (loss(ids[i : i + 1], torch.tensor([i]), flags[:1]) for i in (0, 1))
+    assert both.item() == pytest.approx((3 * one.item() + 4 * two.item()) / 7, rel=1e-5)
+
+
+def test_half_of_the_captions_and_no_region_is_parallel(decoder, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        CaptionDecoder,
+        "forward",
+        lambda self, targets, memory, parallel, mask=None: (
+            seen.append(parallel) or torch.zeros(len(targets), 8, 32)
+        ),
+    )
+    captions = torch.arange(1000) % 2 == 0
+    ids = torch.ones(1000, 8, dtype=torch.long)
+    LocCaLoss()(
+        decoder, torch.zeros(1, 6, 24), ids, torch.zeros(1000, dtype=torch.long), captions,
+        torch.Generator().manual_seed(3),
+    )  # fmt: skip
+    (parallel,) = seen
+    assert not parallel[~captions].any()
+    assert 0.44 < parallel[captions].float().mean() < 0.56

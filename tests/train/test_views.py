@@ -1,0 +1,50 @@
+"""Crops, boxes in crops, and views."""
+
+import pytest
+import torch
+
+from siglip2.data.augment import apply_crops, crop_box, draw_crops
+from siglip2.data.views import LOCAL_AREA, random_view
+
+
+def test_a_box_moves_with_its_crop():
+    """A white box on black: where it is in the view is where `crop_box` says."""
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.zeros(20, 64, 64, 3, dtype=torch.uint8)
+    pictures[:, 20:44, 24:40] = 255
+    box = (24 / 64, 20 / 64, 40 / 64, 44 / 64)
+    crops = draw_crops(20, generator, min_area=0.5)
+    views = apply_crops(pictures, crops, (64, 64))
+    checked = 0
+    for view, crop in zip(views, crops, strict=True):
+        seen = crop_box(box, crop)
+        if seen is None:
+            continue
+        rows, columns = (torch.nonzero((view[0] > 0).any(dim=axis))[:, 0] for axis in (1, 0))
+        found = (columns.min() / 64, rows.min() / 64, (columns.max() + 1) / 64, (rows.max() + 1) / 64)
+        assert [float(value) for value in found] == pytest.approx(seen, abs=0.03)
+        checked += 1
+    assert checked > 10
+
+
+def test_a_box_outside_of_the_crop_is_dropped():
+    crop = torch.tensor([[0.5, 0, -0.5], [0, 0.5, -0.5]])  # the top left quarter
+    assert crop_box((0.6, 0.6, 0.9, 0.9), crop) is None
+    assert crop_box((0.1, 0.1, 0.3, 0.3), crop) == pytest.approx((0.2, 0.2, 0.6, 0.6))
+    mirrored = torch.tensor([[-1.0, 0, 0], [0, 1.0, 0]])
+    assert crop_box((0.1, 0.2, 0.3, 0.4), mirrored) == pytest.approx((0.7, 0.2, 0.9, 0.4))
+
+
+def test_views_differ_between_images_and_repeat_with_the_seed():
+    pictures = torch.randint(0, 256, (1, 32, 32, 3), dtype=torch.uint8).expand(6, -1, -1, -1).contiguous()
+
+    def view(seed):
+        generator = torch.Generator().manual_seed(seed)
+        return random_view(pictures, generator, size=16, area=LOCAL_AREA, solarise=0.2)
+
+    first = view(0)
+    assert first.shape == (6, 3, 16, 16)
+    assert first.abs().max() <= 1
+    assert torch.equal(first, view(0))
+    assert not torch.equal(first, view(1))
+    assert not torch.equal(first[0], first[1])
