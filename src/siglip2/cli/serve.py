@@ -4,8 +4,12 @@ import re
 import sys
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from siglip2.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from siglip2.serve.settings import ServeSettings
 
 OPERATOR = "operator@localhost"
 OPERATOR_CREDIT = 1_000_000_000
@@ -26,6 +30,7 @@ def serve(
     fetch_hosts: tuple[str, ...] = (),
     fetch_networks: tuple[str, ...] = (),
     telemetry: bool = False,
+    ray: bool = False,
 ) -> None:
     """Serve models over HTTP to existing clients; see docs/api.md and docs/operate.md.
 
@@ -44,6 +49,7 @@ def serve(
         fetch_hosts: if given, only these hosts and what is below them.
         fetch_networks: private networks (CIDR) from which images may be fetched all the same.
         telemetry: send traces over OTLP, to where OTEL_EXPORTER_OTLP_ENDPOINT points.
+        ray: on Ray Serve, in the cluster of RAY_ADDRESS or a new one on this machine; one model.
     """
     try:
         import uvicorn
@@ -76,6 +82,9 @@ def serve(
         fetch=FetchSettings(enabled=fetch_urls, allowed_hosts=fetch_hosts, allowed_networks=networks),
     )
     key = None if open else first_key(url)
+    if ray:
+        _serve_on_ray(settings, host, port, welcome(host, port, open=open, key=key))
+        return
     app = create_app(settings)
     if telemetry:
         from siglip2.serve.telemetry import trace
@@ -86,6 +95,19 @@ def serve(
     uvicorn.run(
         app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=30, server_header=False
     )
+
+
+def _serve_on_ray(settings: "ServeSettings", host: str, port: int, greeting: str) -> None:
+    try:
+        from ray import serve as ray_serve  # pyright: ignore[reportMissingImports]
+
+        from siglip2.serve.ray_app import build
+    except ModuleNotFoundError as error:
+        raise InvalidInput(f"--ray needs {error.name}: pip install 'siglip2[ray]'") from error
+    application = build(settings)
+    ray_serve.start(http_options={"host": host, "port": port})
+    print(greeting, flush=True)
+    ray_serve.run(application, name="siglip2", route_prefix="/", blocking=True)
 
 
 def first_key(url: str) -> str | None:

@@ -16,6 +16,7 @@ from siglip2.encoder import Encoder, load
 from siglip2.serve.accounts.charging import release_all
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.label_sets import RememberedLabelSets, StoredLabelSets
+from siglip2.serve.engine import Engine
 from siglip2.serve.errors import ApiError, bad_request
 from siglip2.serve.fetch import Fetcher
 from siglip2.serve.gate import Gate
@@ -74,6 +75,7 @@ def create_app(
     encoder: Encoder | None = None,
     fetcher: Fetcher | None = None,
     load_model: Callable[[str], Encoder] = load,
+    make_engine: Callable[[Encoder], Engine] | None = None,
 ) -> FastAPI:
     """The service as an ASGI application.
 
@@ -82,12 +84,13 @@ def create_app(
         encoder: the default model; None loads it as the others.
         fetcher: of image URLs; None makes one from the settings.
         load_model: makes the models of the settings, and makes them again when they are reloaded.
+        make_engine: what runs a model; None for its towers in this process.
 
     Raises:
         Siglip2Error: a model or a collection cannot be opened.
     """
     settings = settings or ServeSettings()
-    models = Models(settings, load_model, encoder)
+    models = Models(settings, load_model, encoder, make_engine)
     metrics = Metrics(models)
     database = None if settings.open else Database(settings.database)
     service = Service(

@@ -6,12 +6,49 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from siglip2.serve.timings import record
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_Given = TypeVar("_Given", contravariant=True)
+_Made = TypeVar("_Made", covariant=True)
+
+
+class Tower(Protocol[_Given, _Made]):
+    """What an engine needs of a tower, wherever it runs; see `Batcher`."""
+
+    batches: int
+    items: int
+    in_trouble: bool
+
+    @property
+    def alive(self) -> bool:
+        """Whether it takes items."""
+        ...
+
+    @property
+    def running_seconds(self) -> float:
+        """How long the present batch has been running."""
+        ...
+
+    @property
+    def num_waiting(self) -> int:
+        """Items that have no result yet."""
+        ...
+
+    def start(self) -> None:
+        """Begin to take items."""
+        ...
+
+    async def stop(self) -> None:
+        """End."""
+        ...
+
+    async def submit(self, items: Sequence[_Given]) -> Sequence[_Made]:
+        """Results of the items, in their order."""
+        ...
 
 
 @dataclass(kw_only=True)

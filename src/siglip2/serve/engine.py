@@ -13,7 +13,7 @@ from siglip2.encoder import Encoder, sigmoid, to_unit_length
 from siglip2.errors import InvalidImage
 from siglip2.inputs.decode import FORMATS
 from siglip2.inputs.image import PreparedImage
-from siglip2.serve.batcher import Batcher
+from siglip2.serve.batcher import Batcher, Tower
 from siglip2.serve.errors import bad_request, overloaded, unusable_image
 from siglip2.serve.settings import EngineSettings
 from siglip2.serve.timings import timed
@@ -53,15 +53,29 @@ class Engine:
     Decoding has threads of its own, each tower has one, and the event loop does neither.
     """
 
-    def __init__(self, encoder: Encoder, settings: EngineSettings):
+    def __init__(
+        self,
+        encoder: Encoder,
+        settings: EngineSettings,
+        *,
+        images: "Tower[PreparedImage, np.ndarray] | None" = None,
+        texts: "Tower[str, tuple[np.ndarray, int]] | None" = None,
+    ):
+        """Make an engine; `start` it inside the event loop.
+
+        Args:
+            encoder: the model; its towers run here unless others are given.
+            settings: bounds and batches.
+            images: what embeds prepared images.
+            texts: what embeds texts.
+        """
         self.encoder = encoder
         self.settings = settings
         # The encoder's own preprocessing, without its batching.
         self._image_inputs = encoder.image_preprocessor
-        self._text_inputs = encoder.text_preprocessor
         self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="siglip2-decode")
         vision = encoder.checkpoint.config.vision
-        self.images = Batcher[PreparedImage, np.ndarray](
+        self.images: Tower[PreparedImage, np.ndarray] = images or Batcher[PreparedImage, np.ndarray](
             self._run_images,
             name="images",
             max_batch=settings.max_image_batch,
@@ -69,7 +83,7 @@ class Engine:
             size_of=lambda image: len(image.patches),
             max_size=settings.max_image_batch * vision.max_num_patches if vision.naflex else None,
         )
-        self.texts = Batcher[str, tuple[np.ndarray, int]](
+        self.texts: Tower[str, tuple[np.ndarray, int]] = texts or Batcher[str, tuple[np.ndarray, int]](
             self._run_texts,
             name="texts",
             max_batch=settings.max_text_batch,
@@ -216,10 +230,7 @@ class Engine:
         return list(to_unit_length(features.pooled))
 
     def _run_texts(self, texts: list[str]) -> Sequence[tuple[np.ndarray, int]]:
-        ids = self._text_inputs(texts)
-        vectors = to_unit_length(self.encoder.runtime.encode_texts(ids))
-        ends = (ids == self._text_inputs.tokenizer.eos_id).argmax(axis=1) + 1
-        return [(vector, int(end)) for vector, end in zip(vectors, ends, strict=True)]
+        return embed_token_ids(self.encoder, texts)
 
     def _cached(self, text: str) -> tuple[np.ndarray, int] | None:
         known = self._cache.get(text)
@@ -251,6 +262,15 @@ class Engine:
             self.images_in_flight -= images
             self.texts_in_flight -= texts
             self.bytes_in_flight -= size
+
+
+def embed_token_ids(encoder: Encoder, texts: Sequence[str]) -> list[tuple[np.ndarray, int]]:
+    """Unit vector (E,) of each text, and its tokens before padding, the end of text counted."""
+    preprocessor = encoder.text_preprocessor
+    ids = preprocessor(list(texts))
+    vectors = to_unit_length(encoder.runtime.encode_texts(ids))
+    ends = (ids == preprocessor.tokenizer.eos_id).argmax(axis=1) + 1
+    return [(vector, int(end)) for vector, end in zip(vectors, ends, strict=True)]
 
 
 def _unusable(param: str) -> Exception:

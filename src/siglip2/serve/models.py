@@ -18,6 +18,7 @@ class Models:
         settings: ServeSettings,
         load: Callable[[str], Encoder],
         loaded: Encoder | None = None,
+        make_engine: Callable[[Encoder], Engine] | None = None,
     ):
         """Load every model of the settings.
 
@@ -25,15 +26,16 @@ class Models:
             settings: names and sources.
             load: makes a model of its source.
             loaded: the default model, if there is one already.
+            make_engine: what runs a model; None for its towers in this process.
         """
+        self._make_engine = make_engine or (lambda encoder: Engine(encoder, settings.engine))
         self._settings = settings
         self._load = load
         self.default = settings.model
         names = dict.fromkeys((settings.model, *settings.other_models))
         self._engines = {
-            name: Engine(
-                loaded if loaded is not None and name == self.default else load(settings.source(name)),
-                settings.engine,
+            name: self._make_engine(
+                loaded if loaded is not None and name == self.default else load(settings.source(name))
             )
             for name in names
         }
@@ -75,7 +77,7 @@ class Models:
         """
         async with self._reloading:
             encoder = await asyncio.to_thread(self._load, self._settings.source(name))
-            fresh = Engine(encoder, self._settings.engine)
+            fresh = self._make_engine(encoder)
             try:
                 await fresh.start()
             except BaseException:
