@@ -83,6 +83,7 @@ class Encoder:
         model_id: what the model was called when it was loaded.
         logit_scale: exp(t), the factor of the cosine in a logit.
         logit_bias: b, added to it.
+        image_preprocessor: images to the patches that the image tower takes.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class Encoder:
         self.logit_scale = float(np.exp(checkpoint.read("logit_scale")[0]))
         self.logit_bias = float(checkpoint.read("logit_bias")[0])
         self._image_preset: ImagePreset = image_preset or checkpoint.preprocessing.image_preset
-        self._images = ImagePreprocessor(checkpoint.config.vision, self._image_preset)
+        self.image_preprocessor = ImagePreprocessor(checkpoint.config.vision, self._image_preset)
         self._lowercase: Lowercase = lowercase or checkpoint.preprocessing.lowercase
 
     @property
@@ -128,20 +129,6 @@ class Encoder:
         return self._lowercase
 
     @property
-    def image_preprocessor(self) -> ImagePreprocessor:
-        """Images to the patches that the image tower takes, for those who make their own batches."""
-        return self._images
-
-    @property
-    def text_preprocessor(self) -> TextPreprocessor:
-        """Texts to the token ids that the text tower takes.
-
-        Raises:
-            InvalidInput: the model has no vocabulary beside its weights.
-        """
-        return self._texts
-
-    @property
     def default_batch_size(self) -> int:
         """Images per batch where the caller names no number."""
         return CPU_BATCH if self.runtime.device.startswith("cpu") else ACCELERATOR_BATCH
@@ -152,8 +139,10 @@ class Encoder:
 
         Runtime, device and precision of the computation are left out: their vectors are interchangeable.
         """
-        text = self._texts.fingerprint if self.checkpoint.tokenizer is not None else "no vocabulary"
-        parts = (weights_fingerprint(self.checkpoint), self._images.fingerprint, text)
+        text = (
+            self.text_preprocessor.fingerprint if self.checkpoint.tokenizer is not None else "no vocabulary"
+        )
+        parts = (weights_fingerprint(self.checkpoint), self.image_preprocessor.fingerprint, text)
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
 
     @overload
@@ -261,7 +250,7 @@ class Encoder:
         remaining = iter(texts)
         with progress_bar("texts", total, enabled=progress) as advance:
             while batch := list(islice(remaining, size)):
-                parts.append(to_unit_length(self.runtime.encode_texts(self._texts(batch))))
+                parts.append(to_unit_length(self.runtime.encode_texts(self.text_preprocessor(batch))))
                 advance(len(batch))
         return np.concatenate(parts)
 
@@ -271,7 +260,7 @@ class Encoder:
         Raises:
             InvalidInput: something that is no text, or a model that has no vocabulary beside its weights.
         """
-        return self._texts(list(texts))
+        return self.text_preprocessor(list(texts))
 
     def score(self, images: Iterable[ImageSource], texts: Iterable[str]) -> Scores:
         """Compare every image with every text.
@@ -334,19 +323,20 @@ class Encoder:
         total = len(images) if isinstance(images, Sized) else None
 
         def prepare(image: ImageSource) -> PreparedImage:
-            return self._images.prepare_one(image, max_num_patches=max_num_patches)
+            return self.image_preprocessor.prepare_one(image, max_num_patches=max_num_patches)
 
         with progress_bar("images", total, enabled=progress) as advance:
             for group in prepare_groups(images, prepare, size):
                 features = None
                 if group.images:
-                    batch = self._images.batch(group.images)
+                    batch = self.image_preprocessor.batch(group.images)
                     features = self.runtime.encode_images(batch, return_patches=return_patches)
                 yield group, features
                 advance(group.num_seen)
 
     @cached_property
-    def _texts(self) -> TextPreprocessor:
+    def text_preprocessor(self) -> TextPreprocessor:
+        """Texts to the token ids that the text tower takes."""
         if self.checkpoint.tokenizer is None:
             raise InvalidInput(
                 f"{self.model_id} has no tokenizer.json or tokenizer.model beside its weights, "
