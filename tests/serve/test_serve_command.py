@@ -1,0 +1,69 @@
+"""`siglip2 serve`: what its arguments become."""
+
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from siglip2.cli import main
+from siglip2.errors import InvalidInput
+from siglip2.serve import app as serve_app
+
+
+@pytest.fixture
+def started(monkeypatch, tmp_path):
+    """The settings of the service that would have started."""
+    seen = []
+    monkeypatch.setattr(serve_app, "create_app", lambda settings: seen.append(settings) or settings)
+    monkeypatch.setattr(uvicorn, "run", lambda app, **options: seen.append(options))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+
+    def start(*arguments):
+        seen.clear()
+        main.run(["serve", "--open", *arguments])
+        return seen
+
+    return start
+
+
+def test_models_and_collections(started, capsys):
+    settings, options = started(
+        "nano", "big=base-patch16-256", "--collection", "photos=a.siglip2", "b=c", "--port", "8123"
+    )
+    assert (settings.model, settings.other_models) == ("nano", ("big",))
+    assert settings.source("big") == "base-patch16-256"
+    assert settings.collections == {"photos": Path("a.siglip2"), "b": Path("c")}
+    assert (options["host"], options["port"]) == ("127.0.0.1", 8123)
+    assert "http://127.0.0.1:8123" in capsys.readouterr().out
+
+
+def test_one_model(started):
+    for arguments in (("base-patch16-256",), ("--model", "base-patch16-256")):
+        settings, _ = started(*arguments)
+        assert (settings.model, settings.other_models) == ("base-patch16-256", ())
+    settings, _ = started()
+    assert settings.model == "nano"
+
+
+def test_a_model_from_a_folder_keeps_the_folder_to_itself(started, tmp_path):
+    (tmp_path / "weights").mkdir()
+    settings, _ = started(str(tmp_path / "weights"))
+    assert settings.model == "weights"
+    assert settings.source("weights") == str(tmp_path / "weights")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nano", "--model", "nano"), "one place"),
+        (("nano", "nano"), "two models"),
+        (("--collection", "photos"), "NAME=PATH"),
+        (("--collection", "../x=y"), "NAME=PATH"),
+        (("--collection", "a=b", "a=c"), "NAME=PATH"),
+        (("--host", "0.0.0.0"), "loopback"),
+        (("--fetch-networks", "x"), "networks"),
+    ],
+)
+def test_mistakes(started, arguments, message):
+    with pytest.raises(InvalidInput, match=message):
+        started(*arguments)
