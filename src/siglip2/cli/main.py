@@ -48,6 +48,7 @@ COMMANDS = (
     Command("eval", "measure a model the way the paper does"),
     Command("models", "list the released models"),
     Command("convert", "turn weights from one format into another"),
+    Command("export", "write a model for ONNX Runtime, OpenVINO, torch.export or transformers"),
     Command("train", "train a model from a recipe"),
     Command("demo", "classify sample photographs with the bundled model"),
     Command("serve", "serve a model over HTTP, to the clients that people have"),

@@ -95,7 +95,7 @@ class PoolingHead(nn.Module):
         self, tokens: Float[Tensor, "B N D"], key_mask: Bool[Tensor, "B N"] | None = None
     ) -> Float[Tensor, "B D"]:
         """Pool the tokens of each image."""
-        x = self.attention(self.probe.to(tokens.dtype).expand(len(tokens), -1, -1), tokens, key_mask)
+        x = self.attention(self.probe.to(tokens.dtype).expand(tokens.shape[0], -1, -1), tokens, key_mask)
         return (x + self.mlp(self.layernorm(x)))[:, 0]
 
 

@@ -1,0 +1,1 @@
+"""Models in the formats of other runtimes, each checked against the source as it is written."""
