@@ -1,0 +1,1 @@
+"""The towers in the clothes that other libraries expect."""
