@@ -28,14 +28,16 @@ def perturb(model):
 
 
 def fixed_pair(**changes):
-    config = SiglipVisionConfig(**SHAPE, image_size=24, attn_implementation="eager", **changes)
+    config = SiglipVisionConfig(**SHAPE, image_size=24, **changes)
+    config._attn_implementation = "eager"  # the one that returns attention weights
     theirs, ours = perturb(SiglipVisionModel(config)), SiglipVisionTower(config).eval()
     ours.load_state_dict(theirs.state_dict())
     return ours, theirs, {"pixel_values": torch.randn(2, 3, 24, 24)}
 
 
 def naflex_pair():
-    config = Siglip2VisionConfig(**SHAPE, num_patches=16, attn_implementation="eager")
+    config = Siglip2VisionConfig(**SHAPE, num_patches=16)
+    config._attn_implementation = "eager"  # the one that returns attention weights
     theirs, ours = perturb(Siglip2VisionModel(config)), Siglip2VisionTower(config).eval()
     ours.load_state_dict(theirs.state_dict())
     mask = (torch.arange(12)[None] < GRIDS.prod(1, keepdim=True)).long()

@@ -57,7 +57,7 @@ class ConvolutionEmbeddings(nn.Module):
 class _Tower(PreTrainedModel):
     base_model_prefix = "vision_model"
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities = ["image"]  # noqa: RUF012 - as the base class has it
     supports_gradient_checkpointing = True
     _no_split_modules = ["EncoderLayer"]  # noqa: RUF012 - as the base class has it
     _supports_sdpa = True
@@ -222,9 +222,10 @@ def _shape(config: SiglipVisionConfig | Siglip2VisionConfig) -> VisionConfig:
 
 
 def _attention_weights(
-    layer: EncoderLayer, x: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"] | None
+    layer: nn.Module, x: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"] | None
 ) -> Float[Tensor, "B H N N"]:
     """What the fused kernel does not give: the softmax of a layer's attention, computed a second time."""
+    assert isinstance(layer, EncoderLayer)
     attention, normed = layer.self_attn, layer.layer_norm1(x)
     q, k = (split_heads(proj(normed), attention.num_heads) for proj in (attention.q_proj, attention.k_proj))
     scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
