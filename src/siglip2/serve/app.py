@@ -29,6 +29,7 @@ from siglip2.serve.routes import (
     chat,
     classify,
     cohere,
+    console,
     embeddings,
     huggingface,
     label_sets,
@@ -63,6 +64,7 @@ ROUTERS = (
     organization,
     admin,
     probes,
+    console,
 )
 
 
