@@ -1,7 +1,7 @@
-"""Multimodal models of `transformers`, unmodified: our exported image tower in theirs, and our features from it.
+"""Multimodal models of `transformers`, unmodified, with our exported image tower in the place of theirs.
 
-Three conventions are in use: the last features after the final norm (PaliGemma, Gemma 3, SmolVLM, LFM2-VL), the
-last block before it, and the one before the last block (LLaVA).
+Three conventions are in use: the last features after the final norm (PaliGemma, Gemma 3, SmolVLM, LFM2-VL),
+the last block before it, and the one before the last block (LLaVA).
 """
 
 import numpy as np
@@ -17,7 +17,8 @@ transformers = pytest.importorskip("transformers")
 
 TEXT = dict(
     vocab_size=100, hidden_size=24, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-    num_key_value_heads=2, head_dim=12, max_position_embeddings=64, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    num_key_value_heads=2, head_dim=12, max_position_embeddings=64, pad_token_id=0, bos_token_id=1,
+    eos_token_id=2,
 )  # fmt: skip
 
 
@@ -94,8 +95,9 @@ def test_paligemma_takes_the_last_features(exported):
     install(model, theirs)
     expected = model.model.multi_modal_projector(features_of(ours, pixels_of())["last"])
     found = pooled(model.get_image_features(pixels_of()))
-    ratio = (expected.flatten(0, 1) / found).median()  # some versions divide by the root of the width
-    np.testing.assert_allclose(found * ratio, expected.flatten(0, 1), atol=1e-4)
+    # PaliGemma scales its image tokens by the root of the text width, or leaves that to the text model.
+    scaled = [found * factor for factor in (1.0, TEXT["hidden_size"] ** 0.5, TEXT["hidden_size"] ** -0.5)]
+    assert any(torch.allclose(each, expected.flatten(0, 1), atol=1e-4) for each in scaled)
 
 
 @torch.no_grad()
@@ -140,7 +142,7 @@ def test_lfm2_vl_takes_naflex_features_of_mixed_grids(exported):
 
 @torch.no_grad()
 def test_smolvlm_copies_the_tower_and_takes_the_last_features(exported):
-    ours, theirs, config = exported()
+    ours, theirs, _ = exported()
     settings = transformers.SmolVLMConfig(
         vision_config=dict(
             hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=32,

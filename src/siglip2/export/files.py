@@ -59,7 +59,8 @@ def export(checkpoint: Checkpoint, folder: Path, to: Format, *, int8: bool = Fal
 
     `onnx`, `openvino` and `torch-export` give one file for each tower, `vision` and `text`, with any batch
     and, for NaFlex, any grids; inputs and outputs carry `transformers`' names. `transformers` and
-    `safetensors` give a Hugging Face folder. The vocabulary and a `preprocessor_config.json` lie beside them in any case.
+    `safetensors` give a Hugging Face folder. The vocabulary and a `preprocessor_config.json` lie beside them
+    in any case.
 
     Args:
         checkpoint: the source.
