@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import jaccard_score, top_k_accuracy_score
+from sklearn.metrics import jaccard_score, ndcg_score, top_k_accuracy_score
 from tests.evals.conftest import unit
 
 from siglip2.evals.metrics.boxes import box_iou, within
@@ -57,6 +57,15 @@ def test_retrieval_equals_sorting_by_hand():
         right = owners[np.argsort(-scores[:, query])] == query
         assert best == np.flatnonzero(right)[0]
         assert recalled == pytest.approx([right[:k].sum() / right.sum() for k in (1, 5)])
+
+
+def test_discounted_gain_equals_scikit_learn():
+    images, texts, owners = captioned(2)
+    ranks = retrieval_ranks(images, texts, owners)
+    scores = texts @ images.T
+    for query, gain in zip(ranks.queried, ranks.gain, strict=True):
+        relevant = (owners == query).astype(float)[None]
+        assert gain == pytest.approx(ndcg_score(relevant, scores[:, query][None], k=10))
 
 
 def test_retrieval_equals_clip_benchmark_to_the_last_query():

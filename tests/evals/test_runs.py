@@ -1,6 +1,8 @@
 """Runs: what is measured is kept, what was embedded is not embedded again, and two runs can be compared."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -173,6 +175,47 @@ def test_the_command_from_files_to_a_page(tmp_path, capsys):
     assert "Tiny ImageNet 10-shot" in page
     assert page.count("data:image/png") == 2
     assert json.loads((folder / "tiny_imagenet.json").read_text())["main"] == "top_1"
+
+
+WITHOUT_TORCH = """
+import sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "torch":
+            raise ModuleNotFoundError(f"No module named {name!r}", name="torch")
+sys.meta_path.insert(0, Hidden())
+from siglip2.cli.main import main
+main(sys.argv[1:])
+"""
+
+
+def test_tasks_that_train_nothing_need_no_torch(tmp_path):
+    """In a process where torch cannot be imported: classification, few-shot and retrieval."""
+    model = write_tiny_model(tmp_path / "model")
+    write_classes(tmp_path / "data" / "tiny_imagenet", count=12)
+    write_classes(tmp_path / "data" / "tiny_imagenet", count=36, split="train")
+    arguments = [
+        "eval",
+        str(model),
+        "--runtime",
+        "openvino",
+        "--tasks",
+        "tiny_imagenet",
+        "tiny_imagenet_10shot",
+    ]
+    arguments += [
+        "--data",
+        str(tmp_path / "data"),
+        "--output",
+        str(tmp_path / "eval"),
+        "--cache",
+        str(tmp_path / "c"),
+    ]
+    finished = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *arguments], capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "tiny_imagenet_10shot\ttop_1" in finished.stdout
 
 
 def test_mistakes_on_the_command_line(tmp_path):

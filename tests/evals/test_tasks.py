@@ -92,6 +92,23 @@ def write_captions(folder, count: int) -> None:
     (folder / "dataset_coco.json").write_text(json.dumps({"images": entries}))
 
 
+def test_photos_of_ones_own(context):
+    """A folder a class, and a table of captions."""
+    write_classes(context.data / "classes", split="test")
+    write_classes(context.data / "classes", split="train", count=36)
+    for name in ("classes", "classes_10shot"):
+        assert all_tasks()[name].run(context).sizes["classes"] == 3
+    (context.data / "captions").mkdir()
+    rows = ["path,caption"]
+    for index in range(6):
+        write_photo(context.data / "captions" / f"{index}.jpg", index)
+        rows += [f"{index}.jpg,photo {index}", f"{index}.jpg,picture {index}"]
+    (context.data / "captions" / "captions.csv").write_text("\n".join(rows))
+    outcome = all_tasks()["captions"].run(context)
+    assert outcome.sizes["texts"] == 12
+    assert outcome.chance == pytest.approx(1 / 6)
+
+
 def test_missing_data_are_named_and_the_rest_goes_on(context, tmp_path):
     write_classes(context.data / "tiny_imagenet")
     with pytest.raises(

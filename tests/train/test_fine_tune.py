@@ -44,8 +44,8 @@ def test_a_folder_of_photos_becomes_a_model_that_classifies(tmp_path, capsys):
         "--run",
         str(tmp_path / "run"),
     ]
-    arguments += ["--steps", "12", "--unchecked", "--optimizer.learning_rate", "3e-3"]
-    assert run([*arguments, "--sources.0.images_per_batch", "8"]) == 0
+    arguments += ["--steps", "30", "--unchecked", "--optimizer.learning_rate", "3e-4"]
+    assert run([*arguments, "--sources.0.images_per_batch", "16"]) == 0
     folder = capsys.readouterr().out.strip()
     tuned = siglip2.load(folder)
     classifier = siglip2.ZeroShotClassifier(tuned, [f"a {name} thing" for name in COLOURS], templates="{}")

@@ -11,7 +11,6 @@ from siglip2.evals.tasks.depth import DepthProbe, NormalsProbe
 from siglip2.evals.tasks.few_shot import FewShot
 from siglip2.evals.tasks.linear_probe import LinearProbe
 from siglip2.evals.tasks.open_vocabulary import OpenVocabularySegmentation
-from siglip2.evals.tasks.places import PlacesFewShot, PlacesZeroShot
 from siglip2.evals.tasks.pointing import PointingGame
 from siglip2.evals.tasks.referring import ReferringExpressions
 from siglip2.evals.tasks.retrieval import Retrieval
@@ -227,6 +226,12 @@ def retrieval() -> list[Task]:
         Retrieval(
             name="coco_mini", title="COCO captions, 283 images", data=(data.COCO_MINI,), read=read.coco_mini
         ),
+        Retrieval(
+            name="captions",
+            title="Captioned photos of your own",
+            data=(data.OWN_CAPTIONS,),
+            read=read.own_captions,
+        ),
         SugarCrepe(name="sugarcrepe", title="SugarCrepe", data=(data.SUGARCREPE,)),
         Winoground(name="winoground", title="Winoground", data=(data.WINOGROUND,), read=read_winoground),
     ]
@@ -330,58 +335,5 @@ def dense() -> list[Task]:
             title="Pointing game over COCO, without training",
             data=(data.COCO_MINI,),
             read=read.expressions_val,
-        ),
-    ]
-
-
-def places() -> list[Task]:
-    """Places and incomes."""
-    return [
-        PlacesZeroShot(
-            name="dollar_street",
-            title="Dollar Street zero-shot",
-            data=(data.DOLLAR_STREET,),
-            read=read.dollar_street,
-            group="income",
-            published="dollar_street",
-        ),
-        PlacesFewShot(
-            name="dollar_street_10shot",
-            title="Dollar Street 10-shot country",
-            data=(data.DOLLAR_STREET,),
-            read=read.dollar_street,
-            column="country",
-            published="dollar_street_10shot",
-        ),
-        PlacesZeroShot(
-            name="geode",
-            title="GeoDE zero-shot",
-            data=(data.GEODE,),
-            read=read.geode,
-            group="region",
-            published="geode",
-        ),
-        PlacesFewShot(
-            name="geode_country_10shot",
-            title="GeoDE 10-shot country",
-            data=(data.GEODE,),
-            read=read.geode,
-            column="country",
-            published="geode_country_10shot",
-        ),
-        PlacesFewShot(
-            name="geode_region_10shot",
-            title="GeoDE 10-shot region",
-            data=(data.GEODE,),
-            read=read.geode,
-            column="region",
-            published="geode_region_10shot",
-        ),
-        PlacesZeroShot(
-            name="gldv2",
-            title="Google Landmarks v2 zero-shot",
-            data=(data.LANDMARKS,),
-            read=read.landmarks,
-            published="gldv2",
         ),
     ]

@@ -186,6 +186,15 @@ CAPTION_GENDER = DataSet(
     layout="flickr8k_caption_gender.json.gz",
 )
 
+OWN_CAPTIONS = DataSet(
+    folder="captions",
+    title="captioned photos of your own",
+    licence="yours",
+    page="your own photos",
+    layout="captions.csv, captions.jsonl or *.parquet of path and caption, the photos beside it",
+)
+OWN_CLASSES = _classes("classes", "labelled photos of your own", "yours", "your own photos")
+
 
 def clip_data_set(folder: str, title: str) -> DataSet:
     """One of CLIP's data sets."""

@@ -122,6 +122,11 @@ def coco_mini(context: Context, data: DataSet, language: str) -> CaptionedImages
     return captioned.read_tars(_samples(context, data, "val"), language)
 
 
+def own_captions(context: Context, data: DataSet, language: str) -> CaptionedImages:
+    """A folder with a table of paths and captions."""
+    return captioned.read_table(context.folder(data))
+
+
 def camvid(context: Context, data: DataSet, split: str) -> DenseImages:
     """Eleven classes; what is unlabelled does not count."""
     folder = context.folder(data)

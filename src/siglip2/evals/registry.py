@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from functools import cache
 
 from siglip2.errors import InvalidInput
-from siglip2.evals import catalogue
+from siglip2.evals import catalogue, catalogue_places
 from siglip2.evals.task import Task
 
 SETS = {
@@ -31,7 +31,8 @@ def all_tasks() -> dict[str, Task]:
         *catalogue.clip_family(),
         *catalogue.retrieval(),
         *catalogue.dense(),
-        *catalogue.places(),
+        *catalogue_places.places(),
+        *catalogue_places.own(),
     ]
     return {task.name: task for task in tasks}
 

@@ -23,12 +23,15 @@ class Ranks:
         image_to_text: (Q,) of the best of each queried image's texts.
         queried: (Q,) indices of the images that have a text.
         recalled: (Q, K) share of each queried image's texts among the first k, for the k of `ks`.
+        gain: (Q,) nDCG@10 of each queried image: gains of its texts among the first ten, by the logarithm of
+            their places, as a share of the most that is possible.
     """
 
     text_to_image: np.ndarray
     image_to_text: np.ndarray
     queried: np.ndarray
     recalled: np.ndarray
+    gain: np.ndarray
 
 
 def retrieval_ranks(
@@ -59,6 +62,7 @@ def retrieval_ranks(
     queried, first, counts = np.unique(image_of_text[order], return_index=True, return_counts=True)
     image_ranks = np.zeros(len(queried), np.int64)
     recalled = np.zeros((len(queried), len(ks)))
+    gain = np.zeros(len(queried))
     for start in range(0, len(queried), chunk):
         scores = images[queried[start : start + chunk]] @ texts.T
         for row, query in zip(scores, range(start, start + len(scores)), strict=True):
@@ -66,27 +70,33 @@ def retrieval_ranks(
             ranks = _ranks_of_texts(row, own, ties)
             image_ranks[query] = ranks[0]
             recalled[query] = [(ranks < k).mean() for k in ks]
-    return Ranks(np.concatenate(text_ranks), image_ranks, queried, recalled)
+            gain[query] = discounted_gain(ranks) / discounted_gain(np.arange(len(ranks)))
+    return Ranks(np.concatenate(text_ranks), image_ranks, queried, recalled, gain)
+
+
+def discounted_gain(ranks: np.ndarray, *, k: int = 10) -> float:
+    """DCG@k of right answers at ranks from 0; each is as good as the others."""
+    return float((1 / np.log2(ranks[ranks < k] + 2.0)).sum())
 
 
 def _ranks_of_images(scores: np.ndarray, owner: np.ndarray, ties: str) -> np.ndarray:
     """Rank of the one right image of each text; scores (Q, B)."""
     own = np.take_along_axis(scores, owner[:, None], axis=1)
-    equal = scores == own
-    better = (scores > own).sum(axis=1)
     if ties == "order":
-        return better + (equal & (np.arange(scores.shape[1]) < owner[:, None])).sum(axis=1)
-    return better + equal.sum(axis=1) - 1
+        earlier = (scores == own) & (np.arange(scores.shape[1]) < owner[:, None])
+        return (scores > own).sum(axis=1) + earlier.sum(axis=1)
+    return (scores >= own).sum(axis=1) - 1
 
 
 def _ranks_of_texts(scores: np.ndarray, own: np.ndarray, ties: str) -> np.ndarray:
     """Ranks, best first, of the right texts of one image; scores (T,)."""
     own = own[np.argsort(-scores[own], kind="stable")]
-    wrong = np.ones(len(scores), bool)
-    wrong[own] = False
     values = scores[own, None]
-    in_front = (wrong & (scores > values)).sum(axis=1)
-    tied = wrong & (scores == values)
     if ties == "order":
-        tied &= np.arange(len(scores)) < own[:, None]
-    return np.arange(len(own)) + in_front + tied.sum(axis=1)
+        wrong = np.ones(len(scores), bool)
+        wrong[own] = False
+        earlier = (scores == values) & (np.arange(len(scores)) < own[:, None])
+        return np.arange(len(own)) + (wrong & ((scores > values) | earlier)).sum(axis=1)
+    # All that reach the score, less the right ones among them.
+    in_front = (scores >= values).sum(axis=1) - (scores[own] >= values).sum(axis=1)
+    return np.arange(len(own)) + in_front

@@ -87,34 +87,40 @@ def _rank(context: Context, captioned: CaptionedImages) -> Ranks:
 
 def _measures(ranks: list[Ranks], sets: list[CaptionedImages]) -> dict[str, Measure]:
     """Of one language, or the mean over several with images resampled."""
+    of_texts = _pictures([captioned.image_of_caption for captioned in sets], sets)
+    of_images = _pictures([each.queried for each in ranks], sets)
     measures: dict[str, Measure] = {}
     for k in KS:
         hits = [each.text_to_image < k for each in ranks]
-        owners = [captioned.image_of_caption for captioned in sets]
-        measures[f"text_to_image_hit@{k}"] = _over_languages(hits, owners, sets)
+        measures[f"text_to_image_hit@{k}"] = _over_languages(hits, of_texts)
     for k in KS:
         hits = [each.image_to_text < k for each in ranks]
-        measures[f"image_to_text_hit@{k}"] = _over_languages(hits, [each.queried for each in ranks], sets)
+        measures[f"image_to_text_hit@{k}"] = _over_languages(hits, of_images)
     for column, k in enumerate(KS):
         values = [each.recalled[:, column] for each in ranks]
-        measures[f"image_to_text_recall@{k}"] = _over_languages(
-            values, [each.queried for each in ranks], sets
-        )
+        measures[f"image_to_text_recall@{k}"] = _over_languages(values, of_images)
+    # Of a text with one right image the best possible gain is 1.
+    gains = [np.where(each.text_to_image < 10, 1 / np.log2(each.text_to_image + 2.0), 0) for each in ranks]
+    measures["text_to_image_ndcg@10"] = _over_languages(gains, of_texts)
+    measures["image_to_text_ndcg@10"] = _over_languages([each.gain for each in ranks], of_images)
     return measures
 
 
-def _over_languages(
-    values: list[np.ndarray], owners: list[np.ndarray], sets: list[CaptionedImages]
-) -> Measure:
+def _pictures(owners: list[np.ndarray], sets: list[CaptionedImages]) -> np.ndarray:
+    """The picture of each case of all languages; the same picture in several languages is one picture."""
+    if len(sets) == 1:
+        return owners[0]
+    keys = [captioned.images[index].key for captioned, own in zip(sets, owners, strict=True) for index in own]
+    return np.unique(np.array(keys), return_inverse=True)[1]
+
+
+def _over_languages(values: list[np.ndarray], pictures: np.ndarray) -> Measure:
     if len(values) == 1:
-        return share(values[0], owners[0]) if values[0].dtype == bool else mean(values[0], owners[0])
-    # Weighted so that every language counts the same, as the mean over languages does. The same picture in
-    # several languages is one picture.
+        return share(values[0], pictures) if values[0].dtype == bool else mean(values[0], pictures)
+    # Weighted so that every language counts the same, as the mean over languages does.
     total = sum(len(each) for each in values)
     weighted = [each * (total / (len(values) * len(each))) for each in values]
-    keys = [captioned.images[index].key for captioned, own in zip(sets, owners, strict=True) for index in own]
-    _, groups = np.unique(np.array(keys), return_inverse=True)
-    return mean(np.concatenate(weighted), groups)
+    return mean(np.concatenate(weighted), pictures)
 
 
 def _examples(captioned: CaptionedImages, ranks: Ranks):
