@@ -56,6 +56,8 @@ class EmbeddingCache:
             self.path = folder / f"{encoder.fingerprint}{budget}-{encoder.runtime.precision}.sqlite"
         self._database = sqlite3.connect(self.path or ":memory:", timeout=600)
         self._database.execute("PRAGMA journal_mode=WAL")
+        # A killed process loses nothing; a power cut may lose the last rows, which are then embedded again.
+        self._database.execute("PRAGMA synchronous=NORMAL")
         self._database.executescript(_TABLES)
 
     def close(self) -> None:
