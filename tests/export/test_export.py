@@ -8,7 +8,6 @@ import torch
 from tests.tiny_model import random_photo, tiny_checkpoint, tiny_encoder
 
 import siglip2
-from siglip2.cli.main import run
 from siglip2.errors import InvalidInput
 from siglip2.export.files import TOLERANCE, ExportFailed, export
 from siglip2.export.graphs import positions_in_graph
@@ -35,27 +34,28 @@ def session(path):
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-def test_nano_in_onnx_runtime_from_pixels_and_ids(tmp_path, capsys):
-    pytest.importorskip("onnxscript")
-    assert run(["export", "nano", "--to", "onnx", "--output", str(tmp_path), "--int8"]) == 0
-    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+def test_nano_in_onnx_runtime_from_pixels_and_ids(nano_onnx):
+    folder, printed = nano_onnx
     assert [row["file"].rsplit("/", 1)[-1] for row in printed[:4]] == [
         "vision.onnx", "vision.int8.onnx", "text.onnx", "text.int8.onnx"
     ]  # fmt: skip
     assert max(printed[4]["differences"].values()) < TOLERANCE
     assert printed[1]["bytes"] < 0.5 * printed[0]["bytes"]
-    assert (tmp_path / "tokenizer.json").exists()
-    assert json.loads((tmp_path / "preprocessor_config.json").read_text())["image_mean"] == [0.5, 0.5, 0.5]
+    assert (folder / "tokenizer.json").exists()
+    assert json.loads((folder / "preprocessor_config.json").read_text())["image_mean"] == [0.5, 0.5, 0.5]
     encoder = siglip2.load("nano")
+    facts = json.loads((folder / "siglip2.json").read_text())
+    assert facts["logit_scale"] == pytest.approx(encoder.logit_scale)
+    assert facts["logit_bias"] == pytest.approx(encoder.logit_bias)
     photos = [random_photo(seed, 64, 64) for seed in range(5)]
     pixels = np.stack(photos).transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
-    images = session(tmp_path / "vision.onnx").run(["image_embeds"], {"pixel_values": pixels})[0]
+    images = session(folder / "vision.onnx").run(["image_embeds"], {"pixel_values": pixels})[0]
     assert images == pytest.approx(encoder.embed_images(photos), abs=1e-4)
     texts = ["a goldfish", "two dogs on a beach"]
     ids = encoder.tokenize(texts).astype(np.int64)
-    found = session(tmp_path / "text.onnx").run(None, {"input_ids": ids})[0]
+    found = session(folder / "text.onnx").run(None, {"input_ids": ids})[0]
     assert found == pytest.approx(encoder.embed_texts(texts), abs=1e-4)
-    small = session(tmp_path / "vision.int8.onnx").run(["image_embeds"], {"pixel_values": pixels})[0]
+    small = session(folder / "vision.int8.onnx").run(["image_embeds"], {"pixel_values": pixels})[0]
     assert (images * small).sum(1).min() > 0.98
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from siglip2.errors import InvalidInput, Siglip2Error
+from siglip2.export.facts import write_facts
 from siglip2.export.graphs import FixedImages, NaFlexImages, Texts
 from siglip2.runtime.torch import load_model
 from siglip2.weights.checkpoint import Checkpoint
@@ -60,7 +61,7 @@ def export(checkpoint: Checkpoint, folder: Path, to: Format, *, int8: bool = Fal
     `onnx`, `openvino` and `torch-export` give one file for each tower, `vision` and `text`, with any batch
     and, for NaFlex, any grids; inputs and outputs carry `transformers`' names. `transformers` and
     `safetensors` give a Hugging Face folder. The vocabulary and a `preprocessor_config.json` lie beside them
-    in any case.
+    in any case, and beside graphs a `siglip2.json` with the logits' scale and bias.
 
     Args:
         checkpoint: the source.
@@ -78,6 +79,7 @@ def export(checkpoint: Checkpoint, folder: Path, to: Format, *, int8: bool = Fal
     write_hf(checkpoint, folder)
     if to in ("transformers", "safetensors"):
         return Exported(files=tuple(sorted(folder.iterdir())), differences={}, cosines={})
+    write_facts(checkpoint, folder)
     files, differences, cosines = [], {}, {}
     for tower in _towers(checkpoint):
         path, run = _WRITERS[to](tower, folder)
