@@ -28,9 +28,9 @@ HERE = Path(__file__).parent
 CLASSIFY = HERE.parents[1] / "examples" / "node" / "classify.mjs"
 
 TEXTS = [
-    "A photo of TWO Dogs.", "ein Hund am Strand", "ÉCOLE à l'été", "海边的两只狗", "こんにちは世界", "كلب على الشاطئ",
-    "собака", "🐕‍🦺 and 👩🏽‍🚀", "", "  two   spaces ", "▁under▁", "<eos> <pad>", "line\none\ttab", "word " * 90,
-    "Straße İstanbul ΣΑΣ", "ｆｕｌｌ e\u0301",
+    "A photo of TWO Dogs.", "ein Hund am Strand", "ÉCOLE à l'été", "海边的两只狗", "こんにちは世界",
+    "كلب على الشاطئ", "собака", "🐕‍🦺 and 👩🏽‍🚀", "", "  two   spaces ", "▁under▁", "<eos> <pad>",
+    "line\none\ttab", "word " * 90, "Straße İstanbul ΣΑΣ", "ｆｕｌｌ e\u0301",
 ]  # fmt: skip
 
 LABELS = ["a cat", "The Dog!", "New_York, city", "  AN  apple ", "chien-loup", "ΣΑΣ", "狗", "it's"]
