@@ -100,7 +100,7 @@ function bar({ label, score, probability }) {
   };
   const row = document.createElement("li");
   const share = part("span", "share", percent(score));
-  share.append(part("small", "alone", `on its own ${percent(probability)}`));
+  share.append(part("small", "alone", `alone ${percent(probability)}`));
   const track = part("span", "track", "");
   const fill = part("span", "fill", "");
   fill.style.width = `${100 * score}%`;
