@@ -1,4 +1,4 @@
-// Reads {labels} or {vocabulary, texts, facts} or {folder, pictures, texts, size} from standard input and prints what the JavaScript gives for them.
+// Reads {labels} or {vocabulary, texts, facts} or {folder, pictures, texts, size, suffix?} from standard input and prints what the JavaScript gives for them.
 
 import { readFileSync } from "node:fs";
 import { openFolder, readPicture } from "../../examples/node/classify.mjs";
@@ -13,7 +13,7 @@ if (asked.vocabulary) {
   const tokenizer = new Tokenizer(JSON.parse(readFileSync(asked.vocabulary, "utf8")));
   answer.ids = asked.facts.map((facts) => Array.from(tokenIds(tokenizer, asked.texts, facts), Number));
 } else if (asked.folder) {
-  const model = await openFolder(asked.folder);
+  const model = await openFolder(asked.folder, { suffix: asked.suffix ?? "" });
   const pictures = await Promise.all(asked.pictures.map(readPicture));
   answer.ids = Array.from(tokenIds(model.tokenizer, asked.texts, model.facts), Number);
   answer.pixels = pictures.map((each) => Array.from(resize(overWhite(each), ...asked.size)));

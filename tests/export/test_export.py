@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from tests.tiny_model import random_photo, tiny_checkpoint, tiny_encoder
+from tests.tiny_model import random_photo, tiny_checkpoint
 
 import siglip2
 from siglip2.errors import InvalidInput
@@ -55,14 +55,10 @@ def test_nano_in_onnx_runtime_from_pixels_and_ids(nano_onnx):
     ids = encoder.tokenize(texts).astype(np.int64)
     found = session(folder / "text.onnx").run(None, {"input_ids": ids})[0]
     assert found == pytest.approx(encoder.embed_texts(texts), abs=1e-4)
-    small = session(folder / "vision.int8.onnx").run(["image_embeds"], {"pixel_values": pixels})[0]
-    assert (images * small).sum(1).min() > 0.98
 
 
-def test_naflex_in_onnx_runtime_with_mixed_grids(tmp_path):
-    pytest.importorskip("onnxscript")
-    encoder = tiny_encoder(tmp_path, naflex=True)
-    export(encoder.checkpoint, tmp_path / "out", "onnx")
+def test_naflex_in_onnx_runtime_with_mixed_grids(naflex_onnx):
+    encoder, folder = naflex_onnx
     photos = [random_photo(1, 40, 52), random_photo(2, 90, 20), random_photo(3, 16, 90)]
     prepared = [encoder.image_preprocessor.prepare_one(photo) for photo in photos]
     batch = encoder.image_preprocessor.batch(prepared)
@@ -75,7 +71,7 @@ def test_naflex_in_onnx_runtime_with_mixed_grids(tmp_path):
         "pixel_attention_mask": mask.astype(np.int64),
         "spatial_shapes": batch.grids.astype(np.int64),
     }
-    found = session(tmp_path / "out" / "vision.onnx").run(["image_embeds"], inputs)[0]
+    found = session(folder / "vision.onnx").run(["image_embeds"], inputs)[0]
     assert found == pytest.approx(encoder.embed_images(photos), abs=1e-4)
 
 

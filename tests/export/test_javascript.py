@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, features
-from tests.tiny_model import random_photo, tiny_encoder
+from tests.tiny_model import random_photo
 
 import siglip2
 from siglip2.config import Lowercase
-from siglip2.export.files import export
 from siglip2.inputs.image import ImagePreprocessor
 from siglip2.inputs.text import TextPreprocessor
 from siglip2.inputs.tokenizer import Tokenizer
@@ -88,6 +87,14 @@ def test_nano_from_files_and_texts(node, nano_onnx, tmp_path):
     np.testing.assert_allclose(found["texts"], encoder.embed_texts(TEXTS), atol=1e-4)
 
 
+def test_int8_files(node, nano_onnx, tmp_path):
+    encoder = siglip2.load("nano")
+    files = save_photos(tmp_path)
+    found = numbers(node, folder=str(nano_onnx[0]), pictures=files, texts=TEXTS, size=[8, 8], suffix=".int8")
+    assert (np.array(found["images"]) * encoder.embed_images(files)).sum(1).min() > 0.999
+    assert (np.array(found["texts"]) * encoder.embed_texts(TEXTS)).sum(1).min() > 0.999
+
+
 def test_real_photos(node, nano_onnx, shared_data):
     """JPEG with orientation, grey and CMYK too; the two JPEG decoders may differ in the last bit."""
     folder, _ = nano_onnx
@@ -101,13 +108,10 @@ def test_real_photos(node, nano_onnx, shared_data):
     np.testing.assert_allclose(found["images"][2], encoder.embed_images(files[2:3])[0], atol=1e-4)
 
 
-def test_naflex_with_mixed_grids(node, tmp_path):
-    pytest.importorskip("onnxscript")
-    pytest.importorskip("onnxruntime")
-    encoder = tiny_encoder(tmp_path, naflex=True)
-    export(encoder.checkpoint, tmp_path / "out", "onnx")
+def test_naflex_with_mixed_grids(node, naflex_onnx, tmp_path):
+    encoder, folder = naflex_onnx
     files = save_photos(tmp_path)[:5]
-    found = numbers(node, folder=str(tmp_path / "out"), pictures=files, texts=["a"], size=[8, 8])
+    found = numbers(node, folder=str(folder), pictures=files, texts=["a"], size=[8, 8])
     np.testing.assert_allclose(found["images"], encoder.embed_images(files), atol=1e-4)
 
 

