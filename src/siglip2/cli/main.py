@@ -50,6 +50,7 @@ COMMANDS = (
     Command("convert", "turn weights from one format into another"),
     Command("export", "write a model for ONNX Runtime, OpenVINO, torch.export or transformers"),
     Command("train", "train a model from a recipe"),
+    Command("data", "make shards of captioned photos, check and balance them, find boxes for phrases"),
     Command("demo", "classify sample photographs with the bundled model"),
     Command("serve", "serve a model over HTTP, to the clients that people have"),
     Command("accounts", "manage the accounts, keys and credit of a service"),
