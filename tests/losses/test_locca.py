@@ -5,7 +5,14 @@ import torch
 from torch.nn import functional as F
 
 from siglip2.config import TextConfig
-from siglip2.losses.locca import LocCaLoss, Region, caption_target, grounded_target, referring_target
+from siglip2.losses.locca import (
+    LocCaLoss,
+    Region,
+    caption_target,
+    draw_parallel,
+    grounded_target,
+    referring_target,
+)
 from siglip2.losses.vocabulary import vocabulary_loss
 from siglip2.network.decoder import CaptionDecoder
 
@@ -98,33 +105,18 @@ def test_vocabulary_loss_holds_few_logits():
 def test_padding_and_absent_regions_cost_nothing(decoder):
     patches = torch.randn(2, 6, 24)
     ids = torch.tensor([[5, 6, 1, 0, 0, 0, 0, 0], [7, 8, 9, 1, 0, 0, 0, 0]])
-    flags = torch.tensor([True, True])
 
-    def loss(targets, owners, kind):
-        return LocCaLoss(parallel_probability=0.0)(
-            decoder, patches, targets, owners, kind, torch.Generator().manual_seed(0)
-        )
+    def loss(targets, owners):
+        causal = torch.zeros(len(targets), dtype=torch.bool)
+        return LocCaLoss()(decoder, patches, targets, owners, causal)
 
-    both = loss(ids, torch.tensor([0, 1]), flags)
-    one, two = (loss(ids[i : i + 1], torch.tensor([i]), flags[:1]) for i in (0, 1))
+    both = loss(ids, torch.tensor([0, 1]))
+    one, two = (loss(ids[i : i + 1], torch.tensor([i])) for i in (0, 1))
     assert both.item() == pytest.approx((3 * one.item() + 4 * two.item()) / 7, rel=1e-5)
 
 
-def test_half_of_the_captions_and_no_region_is_parallel(decoder, monkeypatch):
-    seen = []
-    monkeypatch.setattr(
-        CaptionDecoder,
-        "forward",
-        lambda self, targets, memory, parallel, mask=None: (
-            seen.append(parallel) or torch.zeros(len(targets), 8, 32)
-        ),
-    )
+def test_half_of_the_captions_and_no_region_is_parallel():
     captions = torch.arange(1000) % 2 == 0
-    ids = torch.ones(1000, 8, dtype=torch.long)
-    LocCaLoss()(
-        decoder, torch.zeros(1, 6, 24), ids, torch.zeros(1000, dtype=torch.long), captions,
-        torch.Generator().manual_seed(3),
-    )  # fmt: skip
-    (parallel,) = seen
+    parallel = draw_parallel(captions, torch.rand(1000, generator=torch.Generator().manual_seed(3)))
     assert not parallel[~captions].any()
     assert 0.44 < parallel[captions].float().mean() < 0.56

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from siglip2.data.augment import apply_crops, crop_box, draw_crops
+from siglip2.data.share import Share
 from siglip2.data.views import LOCAL_AREA, random_view
 
 
@@ -13,7 +14,7 @@ def test_a_box_moves_with_its_crop():
     pictures = torch.zeros(20, 64, 64, 3, dtype=torch.uint8)
     pictures[:, 20:44, 24:40] = 255
     box = (24 / 64, 20 / 64, 40 / 64, 44 / 64)
-    crops = draw_crops(20, generator, min_area=0.5)
+    crops = draw_crops(Share.of(20), generator, min_area=0.5)
     views = apply_crops(pictures, crops, (64, 64))
     checked = 0
     for view, crop in zip(views, crops, strict=True):

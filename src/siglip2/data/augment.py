@@ -7,9 +7,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from siglip2.data.share import Share
+
 
 def draw_crops(
-    count: int,
+    share: Share,
     generator: torch.Generator,
     *,
     min_area: float,
@@ -17,7 +19,7 @@ def draw_crops(
     flip: bool = True,
 ) -> Float[Tensor, "B 2 3"]:
     """Random square crops, mirrored half of the time, as affine maps from view to picture in -1..1."""
-    draw = torch.rand(count, 4, generator=generator)
+    draw, count = share.rand(4, generator=generator), len(share)
     scale = (min_area + (max_area - min_area) * draw[:, 0]).sqrt()
     shift = (1 - scale)[:, None] * (2 * draw[:, 1:3] - 1)
     mirror = torch.where(draw[:, 3] < 0.5, -1.0, 1.0) if flip else torch.ones(count)
@@ -43,12 +45,15 @@ def random_crop_and_flip(
     max_area: float = 1.0,
     flip: bool = True,
     size: int | None = None,
+    share: Share | None = None,
 ) -> Float[Tensor, "B 3 R R"]:
     """Random square crops of `min_area` to `max_area` of the image, resized, flipped half of the time.
 
-    Values go from 0..255 to [-1, 1]. The randomness comes from `generator` alone.
+    Values go from 0..255 to [-1, 1]. The randomness comes from `generator` alone; `share` says which part of
+    a global batch the images are.
     """
-    crops = draw_crops(len(images), generator, min_area=min_area, max_area=max_area, flip=flip)
+    share = share or Share.of(len(images))
+    crops = draw_crops(share, generator, min_area=min_area, max_area=max_area, flip=flip)
     side = size or images.shape[1]
     return apply_crops(images, crops, (side, side))
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from siglip2.data.augment import random_crop_and_flip
+from siglip2.data.share import Share
 
 GLOBAL_AREA = (0.4, 1.0)
 LOCAL_AREA = (0.05, 0.4)
@@ -27,6 +28,7 @@ def random_view(
     flip: bool = True,
     solarise: float = 0.0,
     blur: float = 0.5,
+    share: Share | None = None,
 ) -> Float[Tensor, "B 3 R R"]:
     """A cropped and coloured view of every image, in [-1, 1].
 
@@ -38,23 +40,24 @@ def random_view(
         flip: whether mirrored pictures mean the same.
         solarise: share of the views that are solarised.
         blur: share of the views that are blurred.
+        share: which part of a global batch the images are; None for all of it.
     """
+    share = share or Share.of(len(images))
     cropped = random_crop_and_flip(
-        images, generator, min_area=area[0], max_area=area[1], flip=flip, size=size
+        images, generator, min_area=area[0], max_area=area[1], flip=flip, size=size, share=share
     )
-    pixels = _jitter((cropped + 1) / 2, generator)
-    count = len(pixels)
+    pixels = _jitter((cropped + 1) / 2, generator, share)
     grey = _luminance(pixels).expand_as(pixels)
-    pixels = torch.where(_chosen(count, 0.2, generator, pixels), grey, pixels)
-    pixels = torch.where(_chosen(count, blur, generator, pixels), _blurred(pixels), pixels)
+    pixels = torch.where(_chosen(share, 0.2, generator, pixels), grey, pixels)
+    pixels = torch.where(_chosen(share, blur, generator, pixels), _blurred(pixels), pixels)
     if solarise:
         inverted = torch.where(pixels >= 0.5, 1 - pixels, pixels)
-        pixels = torch.where(_chosen(count, solarise, generator, pixels), inverted, pixels)
+        pixels = torch.where(_chosen(share, solarise, generator, pixels), inverted, pixels)
     return pixels.clamp(0, 1) * 2 - 1
 
 
-def _chosen(count: int, share: float, generator: torch.Generator, like: Tensor) -> Tensor:
-    return (torch.rand(count, generator=generator) < share).to(like.device)[:, None, None, None]
+def _chosen(share: Share, probability: float, generator: torch.Generator, like: Tensor) -> Tensor:
+    return (share.rand(generator=generator) < probability).to(like.device)[:, None, None, None]
 
 
 def _luminance(pixels: Tensor) -> Tensor:
@@ -62,10 +65,9 @@ def _luminance(pixels: Tensor) -> Tensor:
     return (pixels * weights).sum(dim=1, keepdim=True)
 
 
-def _jitter(pixels: Tensor, generator: torch.Generator) -> Tensor:
+def _jitter(pixels: Tensor, generator: torch.Generator, share: Share) -> Tensor:
     """Brightness, contrast and saturation; four of five views."""
-    count = len(pixels)
-    drawn = 1 + (2 * torch.rand(count, 3, generator=generator) - 1) * torch.tensor(JITTER)
+    drawn = 1 + (2 * share.rand(3, generator=generator) - 1) * torch.tensor(JITTER)
     brightness, contrast, saturation = (
         drawn[:, index].to(pixels.device)[:, None, None, None] for index in range(3)
     )
@@ -74,7 +76,7 @@ def _jitter(pixels: Tensor, generator: torch.Generator) -> Tensor:
     coloured = mean + (coloured - mean) * contrast
     grey = _luminance(coloured)
     coloured = grey + (coloured - grey) * saturation
-    return torch.where(_chosen(count, 0.8, generator, pixels), coloured.clamp(0, 1), pixels)
+    return torch.where(_chosen(share, 0.8, generator, pixels), coloured.clamp(0, 1), pixels)
 
 
 def _blurred(pixels: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ name, and a box as four whole numbers 0..500, top, left, bottom, right, written 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -16,6 +15,8 @@ from siglip2.losses.vocabulary import vocabulary_loss
 from siglip2.network.decoder import CaptionDecoder
 
 COORDINATE_STEPS = 500
+PARALLEL_SHARE = 0.5
+"""Of the captions (task Cap) that are predicted in parallel. The other two tasks are always causal."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +48,28 @@ def written_box(box: Sequence[float]) -> str:
     return f"{y0} {x0} {y1} {x1}"
 
 
+def draw_parallel(
+    is_caption: Bool[Tensor, " T"], drawn: Float[Tensor, " T"], share: float = PARALLEL_SHARE
+) -> Bool[Tensor, " T"]:
+    """Which targets are predicted in parallel.
+
+    Args:
+        is_caption: True for the task Cap.
+        drawn: uniform numbers.
+        share: of the captions.
+    """
+    return is_caption & (drawn < share)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LocCaLoss:
     """Mean token cross-entropy of all targets of a batch.
 
     Attributes:
         weight: in the sum of losses; the paper has 1.
-        parallel_probability: share of the captions (task Cap) that are predicted in parallel. The other two
-            tasks are always causal.
     """
 
     weight: float = 1.0
-    parallel_probability: float = 0.5
 
     def __call__(
         self,
@@ -66,9 +77,10 @@ class LocCaLoss:
         patches: Float[Tensor, "B N D"],
         targets: Int[Tensor, "T L"],
         image_of_target: Int[Tensor, " T"],
-        is_caption: Bool[Tensor, " T"],
-        generator: torch.Generator,
+        parallel: Bool[Tensor, " T"],
         patch_mask: Bool[Tensor, "B N"] | None = None,
+        *,
+        count: int | None = None,
     ) -> Float[Tensor, ""]:
         """The loss; targets of absent regions are not among the T, so that they cost nothing.
 
@@ -77,13 +89,11 @@ class LocCaLoss:
             patches: un-pooled output of the image tower.
             targets: token ids, 0 for padding. The first 0 after the end token is not predicted.
             image_of_target: which image each target is about.
-            is_caption: True for the task Cap.
-            generator: decides which captions are predicted in parallel.
+            parallel: targets whose tokens are predicted at once; `draw_parallel`.
             patch_mask: True at real patches.
+            count: tokens of this rank's whole batch, where this is a part of it.
         """
-        drawn = torch.rand(len(targets), generator=generator).to(targets.device)
-        parallel = is_caption & (drawn < self.parallel_probability)
         mask = None if patch_mask is None else patch_mask[image_of_target]
         hidden = decoder(targets, patches[image_of_target], parallel, mask)
         real = targets != 0
-        return vocabulary_loss(hidden[real], decoder.output.weight, targets[real])
+        return vocabulary_loss(hidden[real], decoder.output.weight, targets[real], count=count)

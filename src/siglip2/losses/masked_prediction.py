@@ -15,13 +15,14 @@ from siglip2.network.vision import VisionTower
 MASKED_SHARE = 0.5
 
 
-def draw_mask(
-    num_images: int, num_patches: int, generator: torch.Generator, *, share: float = MASKED_SHARE
-) -> Bool[Tensor, "B N"]:
-    """True at the masked patches: the same number in every image, at random places."""
-    count = round(share * num_patches)
-    order = torch.rand(num_images, num_patches, generator=generator).argsort(dim=1)
-    return order < count
+def draw_mask(drawn: Float[Tensor, "B N"], *, share: float = MASKED_SHARE) -> Bool[Tensor, "B N"]:
+    """True at the masked patches: the same number in every image, at random places.
+
+    Args:
+        drawn: uniform numbers.
+        share: of the patches.
+    """
+    return drawn.argsort(dim=1) < round(share * drawn.shape[1])
 
 
 def masked_patches(

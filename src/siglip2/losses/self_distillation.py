@@ -12,9 +12,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from siglip2.losses.reduction import mean_over_ranks
+
 
 class DistillationLoss(nn.Module):
     """Cross-entropy of the student's shares under the teacher's, with a running centre.
+
+    A step may call it several times, with a part of the batch each; `move_centre` ends the step.
 
     Attributes:
         centre: (K,) mean of the teacher's scores over batches; part of the state of a run.
@@ -35,24 +39,32 @@ class DistillationLoss(nn.Module):
         self.teacher_temperature = teacher_temperature
         self.centre_momentum = centre_momentum
         self.register_buffer("centre", torch.zeros(prototypes))
+        self._seen: Tensor | float = 0.0
 
-    def forward(self, student: Float[Tensor, "V B K"], teacher: Float[Tensor, "B K"]) -> Float[Tensor, ""]:
-        """Mean over views and images; then the centre moves.
+    def forward(
+        self, student: Float[Tensor, "V B K"], teacher: Float[Tensor, "B K"], *, count: int | None = None
+    ) -> Float[Tensor, ""]:
+        """Mean over views and images of all ranks.
 
         Args:
             student: scores of each view.
             teacher: scores of the one global view; no gradient goes there.
+            count: images of this rank's whole batch, where this is a part of it.
         """
         teacher = teacher.detach().float()
         shares = F.softmax((teacher - self.centre) / self.teacher_temperature, dim=-1)
         logs = F.log_softmax(student.float() / self.student_temperature, dim=-1)
-        loss = -(shares * logs).sum(dim=-1).mean()
-        self._move(teacher)
-        return loss
+        total = -(shares * logs).sum()
+        self._seen = self._seen + torch.cat([teacher.sum(dim=0), teacher.new_tensor([float(len(teacher))])])
+        return mean_over_ranks(total, len(student) * (len(teacher) if count is None else count))
 
     @torch.no_grad()
-    def _move(self, teacher: Tensor) -> None:
-        total = torch.cat([teacher.sum(dim=0), teacher.new_tensor([float(len(teacher))])])
+    def move_centre(self) -> None:
+        """After a step: towards the mean of what the teacher said since the last one, on all ranks."""
+        total = self._seen
+        if isinstance(total, float):
+            return
+        self._seen = 0.0
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             # One centre for all ranks, of the whole batch, however unevenly it is spread.
             torch.distributed.all_reduce(total)

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from siglip2.losses.reduction import mean_over_ranks
+
 CHUNK_LOGITS = 1 << 25
 """Logits at a time: 128 MiB in float32."""
 
@@ -19,14 +21,16 @@ def vocabulary_loss(
     weight: Float[Tensor, "V D"],
     targets: Int[Tensor, " M"],
     *,
+    count: int | None = None,
     chunk_logits: int = CHUNK_LOGITS,
 ) -> Float[Tensor, ""]:
-    """Mean cross-entropy of tokens; zero, with gradients, for none.
+    """Mean cross-entropy of tokens of all ranks; zero, with gradients, for none.
 
     Args:
         hidden: states of real tokens only: padding is dropped before, which is most of the saving.
         weight: of the output layer.
         targets: token ids.
+        count: tokens of this rank's whole batch, where this is a part of it.
         chunk_logits: how many logits are held at a time.
     """
     rows = max(1, chunk_logits // len(weight))
@@ -34,7 +38,7 @@ def vocabulary_loss(
     for start in range(0, len(hidden), rows):
         part = slice(start, start + rows)
         total = total + checkpoint(_sum, hidden[part], weight, targets[part], use_reentrant=False)
-    return total / max(1, len(hidden))
+    return mean_over_ranks(total, len(hidden) if count is None else count)
 
 
 def _sum(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from typing import Literal
 
 from siglip2.config import ModelConfig
 
+Parallel = Literal["ddp", "fsdp"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -178,7 +180,16 @@ class Recipe:
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
+    parallel: Parallel = "ddp"
+    """Over the ranks of torchrun: a copy on each (`ddp`), or every tensor sharded (`fsdp`, FSDP2)."""
+    accumulate: int = 1
+    """Parts in which a rank's batch goes through the towers; the loss still sees all of it (GradCache)."""
+    activation_checkpointing: bool = False
+    """Compute blocks again in the backward pass in place of keeping what is in them."""
+    spike_factor: float = 10.0
+    """A step whose gradient norm is so many times the running mean is skipped; 0 skips none."""
     checkpoint_every: int = 200
+    keep_checkpoints: int = 2
     log_every: int = 20
 
     def stage_at(self, step: int) -> int:

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from siglip2.config import ModelConfig
 from siglip2.data.augment import apply_crops, crop_box, draw_crops, patchify
+from siglip2.data.share import Share
 from siglip2.data.views import GLOBAL_AREA, LOCAL_AREA, random_view
-from siglip2.losses.locca import Region, caption_target, grounded_target, referring_target
+from siglip2.losses.locca import Region, caption_target, draw_parallel, grounded_target, referring_target
+from siglip2.losses.masked_prediction import draw_mask
 from siglip2.recipes.recipe import Recipe, Stage
 from siglip2.train.sampling import Batch
 
@@ -24,32 +26,39 @@ class DecoderTargets:
     Attributes:
         ids: (R, L) token ids, 0 for padding.
         image: (R,) which image each is about.
-        is_caption: (R,) True for the task Cap.
+        parallel: (R,) True where all tokens are predicted at once.
     """
 
     ids: Tensor
     image: Tensor
-    is_caption: Tensor
+    parallel: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """One batch on the device.
+    """One batch on the device: this rank's images and its part of the texts.
+
+    Texts are numbered over all ranks, so that an image need not lie where its text does.
 
     Attributes:
         patches: (B, N, P) of the picture that texts are compared with.
         grids: (B, 2) patches high and wide; None for the model's own square.
         mask: (B, N) True at real patches; None where all are.
+        positions: (B,) place of each image in the global batch.
         ids: (T, L) token ids of the texts.
-        text_of_image: (B,) index of each image's text.
+        text_numbers: (T,) number of each text.
+        text_of_image: (B,) number of each image's text.
         targets: of the decoder, where the stage trains one.
         global_view: (B, N, P), where the stage distils.
-        local_views: (V * B, n, P), view after view.
+        local_views: (V, B, n, P).
         local_grid: patches high and wide of a local view.
+        hidden: (B, N) True at the patches of the global view that are masked.
     """
 
     patches: Tensor
+    positions: Tensor
     ids: Tensor
+    text_numbers: Tensor
     text_of_image: Tensor
     grids: Tensor | None = None
     mask: Tensor | None = None
@@ -57,6 +66,7 @@ class Views:
     global_view: Tensor | None = None
     local_views: Tensor | None = None
     local_grid: tuple[int, int] = (0, 0)
+    hidden: Tensor | None = None
 
 
 def make_views(
@@ -67,6 +77,9 @@ def make_views(
     tokenize: Tokenize,
     generator: torch.Generator,
     device: str,
+    *,
+    rank: int = 0,
+    world: int = 1,
 ) -> Views:
     """Crop, patch, tokenize, and make the views that the stage's losses take.
 
@@ -76,31 +89,39 @@ def make_views(
         stage: the current one.
         model: its shape in this stage.
         tokenize: texts to (T, L) ids.
-        generator: of everything random.
+        generator: of everything random; in the same state on every rank.
         device: where to.
+        rank: whose part of the texts.
+        world: number of ranks.
     """
     vision = model.vision
     crops = [
-        draw_crops(len(images), generator, min_area=recipe.min_crop_area, flip=source.flip)
-        for source, images in zip(recipe.sources, batch.images, strict=True)
+        draw_crops(share, generator, min_area=recipe.min_crop_area, flip=source.flip)
+        for source, share in zip(recipe.sources, batch.shares, strict=True)
     ]
     grids = mask = None
     pictures = [torch.from_numpy(images).to(device) for images in batch.images]
     if stage.sequence_lengths:
-        patches, grids, mask = _native_aspect(pictures, crops, stage, vision.patch_size, generator)
+        patches, grids, mask = _native_aspect(
+            pictures, batch.shares, crops, stage, vision.patch_size, generator
+        )
     else:
         side = vision.position_grid * vision.patch_size
         pixels = [apply_crops(each, crop, (side, side)) for each, crop in zip(pictures, crops, strict=True)]
         patches = patchify(torch.cat(pixels), vision.patch_size)
     views: dict[str, Tensor | tuple[int, int]] = {}
     if stage.losses.self_distillation or stage.losses.masked_prediction:
-        views = _distillation_views(pictures, recipe, model, generator)
+        views = _distillation_views(pictures, batch.shares, recipe, model, generator)
+        views["hidden"] = _hidden(batch.shares, recipe, model, generator).to(device)
     targets = None
     if stage.losses.locca:
         targets = _decoder_targets(batch, torch.cat(crops), tokenize, generator, device)
+    texts = Share.of(len(batch.texts), rank, world)
     return Views(
         patches=patches,
-        ids=torch.from_numpy(tokenize(batch.texts)).long().to(device),
+        positions=torch.from_numpy(batch.positions).to(device),
+        ids=_tokens(tokenize, batch.texts[texts.rows], device),
+        text_numbers=torch.arange(texts.first, texts.last, device=device),
         text_of_image=torch.from_numpy(batch.text_of_image).to(device),
         grids=grids,
         mask=mask,
@@ -110,7 +131,12 @@ def make_views(
 
 
 def _native_aspect(
-    pictures: list[Tensor], crops: list[Tensor], stage: Stage, patch_size: int, generator: torch.Generator
+    pictures: list[Tensor],
+    shares: Sequence[Share],
+    crops: list[Tensor],
+    stage: Stage,
+    patch_size: int,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Crops of random shapes, each on the grid that fits them, padded to one length for the whole batch.
 
@@ -120,8 +146,8 @@ def _native_aspect(
     length = stage.sequence_lengths[choice]
     rows: list[Tensor] = []
     sizes: list[tuple[int, int]] = []
-    for images, own in zip(pictures, crops, strict=True):
-        stretch = 2.0 ** (2 * torch.rand(len(images), generator=generator) - 1)  # width to height, 1:2 to 2:1
+    for images, share, own in zip(pictures, shares, crops, strict=True):
+        stretch = 2.0 ** (2 * share.rand(generator=generator) - 1)  # width to height, 1:2 to 2:1
         for image, crop, aspect in zip(images, own, stretch.tolist(), strict=True):
             height = max(1, int((length / aspect) ** 0.5))
             width = max(1, min(length // height, int((length * aspect) ** 0.5)))
@@ -131,16 +157,21 @@ def _native_aspect(
             pixels = apply_crops(image[None], shaped[None], (height * patch_size, width * patch_size))
             rows.append(patchify(pixels, patch_size)[0])
             sizes.append((height, width))
-    patches = torch.zeros(len(rows), length, rows[0].shape[-1], device=rows[0].device)
-    mask = torch.zeros(len(rows), length, dtype=torch.bool, device=rows[0].device)
+    device = pictures[0].device
+    patches = torch.zeros(len(rows), length, 3 * patch_size**2, device=device)
+    mask = torch.zeros(len(rows), length, dtype=torch.bool, device=device)
     for index, row in enumerate(rows):
         patches[index, : len(row)] = row
         mask[index, : len(row)] = True
-    return patches, torch.tensor(sizes), mask
+    return patches, torch.tensor(sizes, dtype=torch.long).reshape(-1, 2), mask
 
 
 def _distillation_views(
-    pictures: list[Tensor], recipe: Recipe, model: ModelConfig, generator: torch.Generator
+    pictures: list[Tensor],
+    shares: Sequence[Share],
+    recipe: Recipe,
+    model: ModelConfig,
+    generator: torch.Generator,
 ) -> dict[str, Tensor | tuple[int, int]]:
     settings, vision = recipe.self_supervision, model.vision
     grid = vision.position_grid
@@ -155,16 +186,29 @@ def _distillation_views(
                 area=area,
                 flip=source.flip,
                 solarise=solarise,
+                share=share,
             )
-            for source, each in zip(recipe.sources, pictures, strict=True)
+            for source, each, share in zip(recipe.sources, pictures, shares, strict=True)
         ]
         return patchify(torch.cat(parts), vision.patch_size)
 
     return {
         "global_view": views(grid, GLOBAL_AREA, 0.2),
-        "local_views": torch.cat([views(local, LOCAL_AREA, 0.0) for _ in range(settings.local_views)]),
+        "local_views": torch.stack([views(local, LOCAL_AREA, 0.0) for _ in range(settings.local_views)]),
         "local_grid": (local, local),
     }
+
+
+def _hidden(
+    shares: Sequence[Share], recipe: Recipe, model: ModelConfig, generator: torch.Generator
+) -> Tensor:
+    patches, masked = model.vision.position_grid**2, recipe.self_supervision.masked_share
+    return torch.cat([draw_mask(share.rand(patches, generator=generator), share=masked) for share in shares])
+
+
+def _tokens(tokenize: Tokenize, texts: Sequence[str], device: str) -> Tensor:
+    ids = torch.from_numpy(tokenize(texts)).long()
+    return ids.to(device)
 
 
 def _decoder_targets(
@@ -173,8 +217,8 @@ def _decoder_targets(
     """A caption for every image, and for those with a visible region a pair of box and phrase both ways."""
     texts = [caption_target(str(batch.texts[index])) for index in batch.text_of_image.tolist()]
     owners, captions = list(range(len(texts))), [True] * len(texts)
-    drawn = torch.rand(len(batch.regions), generator=generator).tolist()
-    for index, (regions, share) in enumerate(zip(batch.regions, drawn, strict=True)):
+    drawn = torch.cat([share.rand(2, generator=generator) for share in batch.shares])
+    for index, (regions, share) in enumerate(zip(batch.regions, drawn[:, 0].tolist(), strict=True)):
         if not regions:
             continue
         box, phrase = regions[int(share * len(regions))]
@@ -185,8 +229,8 @@ def _decoder_targets(
         texts += [referring_target(region), grounded_target(region)]
         owners += [index, index]
         captions += [False, False]
+    image = torch.tensor(owners, dtype=torch.long)
+    parallel = draw_parallel(torch.tensor(captions, dtype=torch.bool), drawn[image, 1])
     return DecoderTargets(
-        ids=torch.from_numpy(tokenize(texts)).long().to(device),
-        image=torch.tensor(owners, device=device),
-        is_caption=torch.tensor(captions, device=device),
+        ids=_tokens(tokenize, texts, device), image=image.to(device), parallel=parallel.to(device)
     )

@@ -1,24 +1,119 @@
-"""State of a run on disk: written beside the last one and renamed, so that a kill leaves one good."""
+"""State of a run on disk, by torch's distributed checkpoints.
 
-import os
+A state is written to a folder with another name, in the background, and renamed when all of it is there, so
+that a kill at any moment leaves the last one good. Any number of ranks can read what another number wrote.
+"""
+
+import logging
+import shutil
+import warnings
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
 
 import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import Tensor
+
+from siglip2.errors import Siglip2Error
+
+logger = logging.getLogger("siglip2")
+
+# One process is meant here, not forgotten.
+warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
+
+State = dict[str, dict[str, Tensor]]
+
+_PREFIX = "step-"
 
 
-def save_state(folder: Path, state: dict[str, Any]) -> None:
-    """Write `state.pt` atomically."""
-    temporary = folder / "state.pt.partial"
-    torch.save(state, temporary)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(folder / "state.pt")
+class Checkpoints:
+    """The states of one run, newest last."""
+
+    def __init__(self, run: Path, *, keep: int = 2):
+        """Look at a folder.
+
+        Args:
+            run: folder of the run.
+            keep: how many states to leave on disk.
+        """
+        self.folder = run / "checkpoints"
+        self.keep = max(1, keep)
+        self._writing: Future | None = None
+        self._rename: tuple[Path, Path] | None = None
+        # Ranks agree on a state in the background: on a group of their own, or they would meet the losses'.
+        self._group = dist.new_group(backend="gloo") if dist.is_initialized() else None
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps of the states that are whole."""
+        return sorted(int(path.name.removeprefix(_PREFIX)) for path in self.folder.glob(f"{_PREFIX}????????"))
+
+    def save(self, step: int, state: State, *, first: bool = True) -> None:
+        """Copy a state and begin to write it; waits for the one before.
+
+        Args:
+            step: how many are done.
+            state: tensors; what is sharded is written by each rank for itself.
+            first: whether this rank renames and removes.
+        """
+        self.finish()
+        partial, whole = self.folder / f"{_PREFIX}{step:08d}.partial", self.folder / f"{_PREFIX}{step:08d}"
+        if whole.exists():
+            return
+        if first:
+            shutil.rmtree(partial, ignore_errors=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+        if dist.is_initialized():
+            dist.barrier()
+        self._writing = dcp.async_save(  # pyright: ignore[reportAttributeAccessIssue]
+            state, checkpoint_id=partial, process_group=self._group, no_dist=self._group is None
+        )
+        self._rename = (partial, whole) if first else None
+
+    def finish(self) -> None:
+        """Wait for what is being written."""
+        if self._writing is None:
+            return
+        self._writing.result()
+        self._writing = None
+        if self._rename is not None:
+            partial, whole = self._rename
+            partial.rename(whole)
+            for step in self.steps[: -self.keep]:
+                shutil.rmtree(self.folder / f"{_PREFIX}{step:08d}")
+        if dist.is_initialized():
+            dist.barrier()
+
+    def load(self, step: int, state: State) -> None:
+        """Read a state into tensors of the same names and shapes.
+
+        Raises:
+            Siglip2Error: the state on disk holds other tensors, as after a change of the recipe.
+        """
+        folder = self.folder / f"{_PREFIX}{step:08d}"
+        try:
+            dcp.load(state, checkpoint_id=folder, no_dist=not dist.is_initialized())
+        except dcp.CheckpointException as error:
+            reason = next(iter(error.failures.values()))[0]
+            raise Siglip2Error(
+                f"{folder} does not fit this recipe: {str(reason).splitlines()[0][:300]}. "
+                "Go on with the recipe that the run was begun with, or name another folder"
+            ) from error
 
 
-def load_state(folder: Path) -> dict[str, Any] | None:
-    """The last state, or None for a fresh run. Only tensors and plain values are read."""
-    path = folder / "state.pt"
-    if not path.exists():
-        return None
-    return torch.load(path, map_location="cpu", weights_only=True)
+def load_tensors(folder: Path) -> State:
+    """A whole state without a recipe, for export and for tests."""
+    reader = dcp.FileSystemReader(folder)
+    found = reader.read_metadata().state_dict_metadata
+    flat = {
+        name: torch.empty(entry.size, dtype=entry.properties.dtype)
+        for name, entry in found.items()
+        if hasattr(entry, "properties")
+    }
+    dcp.load(flat, storage_reader=reader, no_dist=True)
+    state: State = {}
+    for name, tensor in flat.items():
+        part, _, rest = name.partition(".")
+        state.setdefault(part, {})[rest] = tensor
+    return state

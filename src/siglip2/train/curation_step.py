@@ -3,43 +3,59 @@
 from dataclasses import replace
 
 import torch
+from torch import Tensor, nn
 
 from siglip2.recipes.recipe import Curation
 from siglip2.train.batches import Views
 from siglip2.train.curation import pair_losses, select_jointly
-from siglip2.train.objective import Objective
+from siglip2.train.parallel import Ranks
 
 
 @torch.no_grad()
 def curate(
-    objective: Objective, views: Views, count: int, curation: Curation, generator: torch.Generator
+    module: nn.Module,
+    views: Views,
+    count: int,
+    curation: Curation,
+    generator: torch.Generator,
+    ranks: Ranks,
 ) -> Views:
-    """The batch of `count` images that a super-batch is cut down to, with the texts that are still needed.
+    """This rank's part of the batch that a super-batch is cut down to, with the texts still needed.
+
+    All ranks score all pairs of all ranks, so that they agree. A rank may keep more images than another.
 
     Args:
-        objective: holds learner and teacher.
-        views: of the super-batch.
-        count: images to keep.
+        module: the objective, which holds learner and curator.
+        views: of this rank's part of the super-batch.
+        count: images to keep, of all ranks.
         curation: settings.
-        generator: of the draws.
+        generator: of the draws, in the same state on every rank.
+        ranks: of the run.
     """
-    curator = objective.curator
-    assert curator is not None
+    positions = ranks.gather(views.positions)
+    in_order = positions.argsort()
+    text_of_image = ranks.gather(views.text_of_image)[in_order]
+    same = text_of_image[:, None] == text_of_image
     losses = []
-    for model in (objective.model, curator):
-        arguments = {} if views.grids is None else {"grids": views.grids, "mask": views.mask}
-        images = model.embed_images(views.patches, **arguments)
-        texts = model.embed_texts(views.ids)[views.text_of_image]
-        same = views.text_of_image[:, None] == views.text_of_image
-        losses.append(pair_losses(images, texts, model.logit_scale, model.logit_bias, same))
+    for task in ("embed", "curator"):
+        images, texts, log_scale, bias = module(views, task)
+        images, texts = ranks.gather(images)[in_order], ranks.gather(texts)
+        losses.append(pair_losses(images, texts[text_of_image], log_scale, bias, same))
     kept = select_jointly(losses[0] - losses[1], count, generator, chunks=curation.chunks)
-    kept = kept.to(views.patches.device)
-    needed, text_of_image = views.text_of_image[kept].unique(return_inverse=True)
+    kept = kept.to(positions.device)
+    own = torch.isin(views.positions, positions[in_order][kept])
+    needed = torch.isin(views.text_numbers, text_of_image[kept])
+    return _only(views, own, needed)
+
+
+def _only(views: Views, images: Tensor, texts: Tensor) -> Views:
     return replace(
         views,
-        patches=views.patches[kept],
-        grids=None if views.grids is None else views.grids[kept.cpu()],
-        mask=None if views.mask is None else views.mask[kept],
-        ids=views.ids[needed],
-        text_of_image=text_of_image,
+        patches=views.patches[images],
+        positions=views.positions[images],
+        grids=None if views.grids is None else views.grids[images.cpu()],
+        mask=None if views.mask is None else views.mask[images],
+        text_of_image=views.text_of_image[images],
+        ids=views.ids[texts],
+        text_numbers=views.text_numbers[texts],
     )

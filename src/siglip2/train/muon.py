@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic step: steep at zero, so that five steps bring every singular value near one."""
@@ -44,11 +45,24 @@ class Muon(torch.optim.Optimizer):
                 state["momentum"] = torch.zeros_like(parameter)
             state["momentum"].lerp_(parameter.grad, 1 - momentum)
             directions.append(parameter.grad.lerp(state["momentum"], momentum))
-        updates = orthogonalise(torch.stack(directions))
+        # Of a sharded matrix every rank orthogonalises the whole and keeps its own rows.
+        updates = orthogonalise(torch.stack([_whole(direction) for direction in directions]))
         rows, columns = parameters[0].shape
         step_size = 0.2 * max(rows, columns) ** 0.5 * group["lr"]
         for parameter, update in zip(parameters, updates, strict=True):
-            parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=step_size)
+            parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(
+                _sharded(update, parameter), alpha=step_size
+            )
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _sharded(tensor: Tensor, parameter: Tensor) -> Tensor:
+    if not isinstance(parameter, DTensor):
+        return tensor
+    return distribute_tensor(tensor, parameter.device_mesh, parameter.placements)
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:

@@ -4,17 +4,21 @@
 modules into which a saved state is read.
 """
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
+from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from siglip2.config import ModelConfig
 from siglip2.losses.locca import LocCaLoss
-from siglip2.losses.masked_prediction import draw_mask, masked_patches
+from siglip2.losses.masked_prediction import masked_patches
 from siglip2.losses.self_distillation import DistillationLoss
-from siglip2.losses.sigmoid import sigmoid_loss
+from siglip2.losses.sigmoid_blockwise import blockwise_sigmoid_loss
+from siglip2.losses.sigmoid_distributed import distributed_sigmoid_loss
 from siglip2.network.decoder import CaptionDecoder
 from siglip2.network.init import build_initialised
 from siglip2.network.model import SigLIP2, normalize
@@ -23,8 +27,10 @@ from siglip2.network.projection_head import ProjectionHead
 from siglip2.network.vision import VisionTower
 from siglip2.recipes.recipe import Recipe, Stage
 from siglip2.train.batches import Views
+from siglip2.train.cached_pairs import CachedPairs
 from siglip2.train.teacher import make_teacher, update_teacher
 
+Task = Literal["losses", "embed", "curator"]
 POSITIONS = "vision_model.embeddings.position_embedding.weight"
 
 
@@ -84,6 +90,8 @@ class Objective(nn.Module):
         if stage.losses.locca and self.decoder is None:
             self.decoder = CaptionDecoder(config.text, config.vision.width)
             self.decoder.init_weights(generator)
+        if self.decoder is not None:
+            self.decoder.requires_grad_(bool(stage.losses.locca))
         if stage.losses.self_distillation or stage.losses.masked_prediction:
             if self.student is None:
                 self._add_heads(config, generator)
@@ -95,66 +103,89 @@ class Objective(nn.Module):
             self.curator.requires_grad_(False)
         self.to(device)
 
-    def forward(self, views: Views, generator: torch.Generator) -> dict[str, Tensor]:
-        """Each loss of the stage, weighted; their sum is what is minimised.
+    def forward(
+        self,
+        views: Views,
+        task: Task = "losses",
+        pairs: CachedPairs | None = None,
+        counts: Mapping[str, int] | None = None,
+    ) -> Any:
+        """Everything that runs through the modules comes in here, which is where wrappers listen.
 
         Args:
-            views: of one batch.
-            generator: of masks and parallel prediction.
+            views: of one batch, or of a part of it.
+            task: `losses`, each loss of the stage, weighted, whose sum is minimised; `embed`, what the towers
+                say of images and texts; `curator`, the same of the weights that curation compares with.
+            pairs: gradients of the sigmoid loss, where `views` are a part of a batch.
+            counts: what the losses of a part are divided by, `whole_counts`.
         """
+        if task != "losses":
+            model = self.curator if task == "curator" else self.model
+            assert model is not None
+            scalars = [each.detach().clone() for each in (model.logit_scale, model.logit_bias)]
+            return (
+                model.embed_images(views.patches, **_shape(views)),
+                model.embed_texts(views.ids),
+                *scalars,
+            )
+        counts = counts or {}
         weights, model = self.current.losses, self.model
-        arguments = {} if views.grids is None else {"grids": views.grids, "mask": views.mask}
-        output = model.vision_model(views.patches, **arguments)
-        texts = model.embed_texts(views.ids)
-        positives = views.text_of_image[:, None] == torch.arange(len(views.ids), device=texts.device)
-        parts = {
-            "sigmoid": weights.sigmoid
-            * sigmoid_loss(normalize(output.pooled), texts, model.logit_scale, model.logit_bias, positives)
-        }
-        if self.decoder is not None and views.targets is not None:
+        output = model.vision_model(views.patches, **_shape(views))
+        arguments = (
+            normalize(output.pooled),
+            model.embed_texts(views.ids),
+            model.logit_scale,
+            model.logit_bias,
+        )
+        loss = pair_loss(*arguments, views) if pairs is None else pairs.loss_of_part(*arguments)
+        parts = {"sigmoid": weights.sigmoid * loss}
+        if weights.locca:
             targets = views.targets
-            loss = LocCaLoss()(
+            assert targets is not None
+            assert self.decoder is not None
+            arguments = (
                 self.decoder,
                 output.patches,
                 targets.ids,
                 targets.image,
-                targets.is_caption,
-                generator,
+                targets.parallel,
                 views.mask,
             )
-            parts["locca"] = weights.locca * loss
+            parts["locca"] = weights.locca * LocCaLoss()(*arguments, count=counts.get("tokens"))
         if self.student is not None:
-            parts |= self._distil(views, generator)
+            parts |= self._distil(views, counts.get("images"))
         return parts
 
     def after_step(self) -> None:
-        """Move the teacher."""
+        """Move the teacher and its centres."""
         if self.teacher is not None and self.student is not None:
             update_teacher(self.teacher, self.student, self.recipe.self_supervision.momentum)
+            self.image_loss.move_centre()
+            self.patch_loss.move_centre()
 
-    def _distil(self, views: Views, generator: torch.Generator) -> dict[str, Tensor]:
-        settings, weights = self.recipe.self_supervision, self.current.losses
+    def _distil(self, views: Views, count: int | None) -> dict[str, Tensor]:
+        weights = self.current.losses
         student, teacher = self.student, self.teacher
         assert isinstance(student, Distilled)
         assert isinstance(teacher, Distilled)
         assert views.global_view is not None
         assert views.local_views is not None
+        assert views.hidden is not None
         assert self.mask_token is not None
         with torch.no_grad():
             seen = teacher.tower(views.global_view)
         parts = {}
         if weights.self_distillation:
-            grids = torch.tensor([views.local_grid] * len(views.local_views))
-            pooled = student.tower(views.local_views, grids=grids).pooled
-            scores = student.image_head(pooled).unflatten(0, (settings.local_views, -1))
-            loss = self.image_loss(scores, teacher.image_head(seen.pooled))
+            local = views.local_views.flatten(0, 1)
+            pooled = student.tower(local, grids=torch.tensor([views.local_grid] * len(local))).pooled
+            scores = student.image_head(pooled).unflatten(0, views.local_views.shape[:2])
+            loss = self.image_loss(scores, teacher.image_head(seen.pooled), count=count)
             parts["self_distillation"] = weights.self_distillation * loss
         if weights.masked_prediction:
-            count, patches = views.global_view.shape[:2]
-            mask = draw_mask(count, patches, generator, share=settings.masked_share).to(seen.pooled.device)
-            hidden = masked_patches(student.tower, views.global_view, mask, self.mask_token)
-            scores = student.patch_head(hidden[mask])[None]
-            loss = self.patch_loss(scores, teacher.patch_head(seen.patches[mask]))
+            patches = masked_patches(student.tower, views.global_view, views.hidden, self.mask_token)
+            scores = student.patch_head(patches[views.hidden])[None]
+            masked = None if count is None else count * int(views.hidden[0].sum())
+            loss = self.patch_loss(scores, teacher.patch_head(seen.patches[views.hidden]), count=masked)
             parts["masked_prediction"] = weights.masked_prediction * loss
         return parts
 
@@ -201,6 +232,20 @@ class Objective(nn.Module):
             table.weight = nn.Parameter(_resized(table.weight, before, grid), requires_grad=trained)
             table.num_embeddings = grid * grid
         average[POSITIONS] = _resized(average[POSITIONS], before, grid)
+
+
+def pair_loss(images: Tensor, texts: Tensor, log_scale: Tensor, bias: Tensor, views: Views) -> Tensor:
+    """Sigmoid loss of all pairs of all ranks, block by block; this rank's share of it."""
+    distributed = dist.is_available() and dist.is_initialized()
+    loss = distributed_sigmoid_loss if distributed else blockwise_sigmoid_loss
+    numbers = views.text_of_image, views.text_numbers
+    return loss(images, texts, log_scale, bias, image_groups=numbers[0], text_groups=numbers[1])
+
+
+def _shape(views: Views) -> dict[str, Tensor]:
+    if views.grids is None or views.mask is None:
+        return {}
+    return {"grids": views.grids, "mask": views.mask}
 
 
 def _resized(table: Tensor, before: int, grid: int) -> Tensor:

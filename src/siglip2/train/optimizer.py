@@ -5,9 +5,11 @@ embedding, the probe, scale and bias are never decayed. The schedule multiplies 
 """
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from siglip2.recipes.recipe import Optimizer, Schedule
 from siglip2.train.muon import Muon
@@ -59,20 +61,58 @@ def build_optimizers(model: nn.Module, settings: Optimizer) -> list[torch.optim.
     return optimizers
 
 
-def carry_over(
-    old: list[torch.optim.Optimizer], new: list[torch.optim.Optimizer]
-) -> list[torch.optim.Optimizer]:
-    """The new optimisers, with the state of every parameter that the old ones knew.
+def named_state(
+    model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
+) -> dict[str, dict[str, Tensor]]:
+    """What the optimisers remember of each parameter, under its name."""
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+    return {
+        names[parameter]: state
+        for optimizer in optimizers
+        for parameter, state in optimizer.state.items()
+        if parameter in names
+    }
 
-    Parameters that a stage brings in or replaces start without state, as the paper's heads do.
+
+@torch.no_grad()
+def restore(
+    model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], known: Mapping[str, Mapping[str, Tensor]]
+) -> None:
+    """Copy remembered state into primed optimisers.
+
+    Parameters that a stage brings in or resizes keep their fresh state, as the paper's heads do.
     """
-    known = {parameter: state for optimizer in old for parameter, state in optimizer.state.items()}
-    for optimizer in new:
+    for name, state in named_state(model, optimizers).items():
+        before = known.get(name, {})
+        for key, value in state.items():
+            if key in before and before[key].shape == value.shape:
+                value.copy_(like(before[key], value))
+
+
+@torch.no_grad()
+def prime(optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Give every parameter the state of before the first step, so that it can be read into."""
+    for optimizer in optimizers:
+        rates = [group["lr"] for group in optimizer.param_groups]
+        parameters = [each for group in optimizer.param_groups for each in group["params"]]
         for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                if parameter in known:
-                    optimizer.state[parameter] = known[parameter]
-    return new
+            group["lr"] = 0.0
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        optimizer.zero_grad()
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        for state in optimizer.state.values():
+            for value in state.values():
+                value.zero_()
+
+
+def like(tensor: Tensor, sharded: Tensor) -> Tensor:
+    """A whole tensor, sharded as another one is."""
+    if isinstance(tensor, DTensor) or not isinstance(sharded, DTensor):
+        return tensor
+    return distribute_tensor(tensor, sharded.device_mesh, sharded.placements)
 
 
 def schedule_factor(schedule: Schedule, step: int) -> float:

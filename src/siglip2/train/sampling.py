@@ -7,37 +7,69 @@ from functools import lru_cache
 import numpy as np
 
 from siglip2.data.captioned import CaptionedImages
+from siglip2.data.share import Share
 from siglip2.recipes.recipe import Source
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Samples of one step.
+    """Samples of one step: this rank's images, and all texts.
 
     Attributes:
         images: per source, (B_s, S, S, 3) uint8.
-        texts: T texts; images of one class in the batch share one.
+        shares: per source, which rows of the global batch these are.
+        texts: T texts of the global batch; images of one class in it share one.
         text_of_image: (B,) index of each image's text, sources one after the other.
+        positions: (B,) place of each image in the global batch.
         regions: per image, its boxes with phrases.
         keys: per image, `source/index`, for messages.
     """
 
     images: Sequence[np.ndarray]
+    shares: Sequence[Share]
     texts: Sequence[str]
     text_of_image: np.ndarray
+    positions: np.ndarray
     regions: Sequence[Sequence[tuple[tuple[float, float, float, float], str]]]
     keys: Sequence[str]
 
 
-def draw_batch(sources: Sequence[Source], data: Sequence[CaptionedImages], *, seed: int, step: int) -> Batch:
-    """The batch of one step: every image of a source once an epoch, with a caption drawn anew."""
-    images, texts, text_of_image, regions, keys = [], [], [], [], []
+def draw_batch(
+    sources: Sequence[Source],
+    data: Sequence[CaptionedImages],
+    *,
+    seed: int,
+    step: int,
+    rank: int = 0,
+    world: int = 1,
+) -> Batch:
+    """The batch of one step: every image of a source once an epoch, with a caption drawn anew.
+
+    The global batch is the same for every number of ranks, so that a run that goes on with more or fewer of
+    them neither loses nor repeats a sample.
+
+    Args:
+        sources: of the recipe.
+        data: one data set for each.
+        seed: of the run.
+        step: of the run.
+        rank: whose images to return.
+        world: number of ranks.
+    """
+    images, shares, texts, text_of_image, positions, regions, keys = [], [], [], [], [], [], []
+    before = 0
     for number, (source, captioned) in enumerate(zip(sources, data, strict=True)):
         rng = np.random.default_rng((seed, number, step))
         indices = _indices(len(captioned), source.images_per_batch, (seed, number), step)
-        images.append(captioned.images[indices])
-        regions += [captioned.regions[index] if captioned.regions else () for index in indices.tolist()]
-        keys += [f"{captioned.name}/{index}" for index in indices.tolist()]
+        share = Share.of(len(indices), rank, world)
+        own = indices[share.rows]
+        images.append(captioned.images[own])
+        shares.append(share)
+        positions.append(before + np.arange(share.first, share.last))
+        before += len(indices)
+        regions += [captioned.regions[index] if captioned.regions else () for index in own.tolist()]
+        keys += [f"{captioned.name}/{index}" for index in own.tolist()]
+        of_source = []
         class_text: dict[int, int] = {}
         for index in indices.tolist():
             label = int(captioned.classes[index])
@@ -45,18 +77,32 @@ def draw_batch(sources: Sequence[Source], data: Sequence[CaptionedImages], *, se
                 choices = captioned.captions[index]
                 class_text[label] = len(texts)
                 texts.append(choices[int(rng.integers(len(choices)))])
-            text_of_image.append(class_text[label])
+            of_source.append(class_text[label])
+        text_of_image += of_source[share.rows]
     return Batch(
-        images=images, texts=texts, text_of_image=np.array(text_of_image), regions=regions, keys=keys
+        images=images,
+        shares=shares,
+        texts=texts,
+        text_of_image=np.array(text_of_image, dtype=np.int64),
+        positions=np.concatenate(positions),
+        regions=regions,
+        keys=keys,
     )
 
 
 def draw_super_batch(
-    sources: Sequence[Source], data: Sequence[CaptionedImages], *, seed: int, step: int, parts: int
+    sources: Sequence[Source],
+    data: Sequence[CaptionedImages],
+    *,
+    seed: int,
+    step: int,
+    parts: int,
+    rank: int = 0,
+    world: int = 1,
 ) -> Batch:
     """So many batches in one, source by source; what `draw_batch` would give at `parts` times the step."""
     wide = [replace(source, images_per_batch=parts * source.images_per_batch) for source in sources]
-    return draw_batch(wide, data, seed=seed, step=step)
+    return draw_batch(wide, data, seed=seed, step=step, rank=rank, world=world)
 
 
 def _indices(num_samples: int, batch: int, seed: tuple[int, int], step: int) -> np.ndarray:

@@ -5,10 +5,11 @@ nearer to each other than shuffled ones; where they do not, something between da
 """
 
 import torch
+from torch import nn
 
 from siglip2.errors import Siglip2Error
-from siglip2.network.model import SigLIP2
 from siglip2.train.batches import Views
+from siglip2.train.parallel import Ranks
 
 
 class NotSane(Siglip2Error):
@@ -16,17 +17,22 @@ class NotSane(Siglip2Error):
 
 
 @torch.no_grad()
-def check_true_pairs(model: SigLIP2, views: Views) -> dict[str, float]:
-    """Mean cosine of true and of shuffled pairs, and the mean logit of the true ones.
+def check_true_pairs(module: nn.Module, views: Views, ranks: Ranks) -> dict[str, float]:
+    """Mean cosine of true and of shuffled pairs, and the mean logit of the true ones, over all ranks.
+
+    Args:
+        module: the objective.
+        views: of the first batch.
+        ranks: of the run.
 
     Raises:
         NotSane: true pairs are no nearer than shuffled ones.
     """
-    images = model.embed_images(views.patches)
-    texts = model.embed_texts(views.ids)
+    images, texts, log_scale, bias = module(views, "embed")
+    images, texts, text_of_image = (ranks.gather(each) for each in (images, texts, views.text_of_image))
     cosines = images @ texts.T
-    true = cosines[torch.arange(len(images)), views.text_of_image]
-    same = views.text_of_image[:, None] == torch.arange(len(texts), device=texts.device)
+    true = cosines[torch.arange(len(images)), text_of_image]
+    same = text_of_image[:, None] == torch.arange(len(texts), device=texts.device)
     others = cosines[~same]
     if others.numel() == 0:
         return {"true": true.mean().item()}
@@ -35,7 +41,7 @@ def check_true_pairs(model: SigLIP2, views: Views) -> dict[str, float]:
     found = {
         "true": true.mean().item(),
         "shuffled": others.mean().item(),
-        "logit": (model.logit_scale.exp() * true + model.logit_bias).mean().item(),
+        "logit": (log_scale.exp() * true + bias).mean().item(),
     }
     if not found["true"] - found["shuffled"] > 2 * error.item():
         raise NotSane(

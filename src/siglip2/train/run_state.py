@@ -1,0 +1,145 @@
+"""Everything that a step changes: modules, averaged weights, optimisers; entered, spread, saved and read."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from siglip2.recipes.recipe import Recipe
+from siglip2.train.checkpoints import Checkpoints, State
+from siglip2.train.objective import Objective
+from siglip2.train.optimizer import build_optimizers, like, named_state, prime, restore
+from siglip2.train.parallel import Ranks, whole
+
+
+class RunState:
+    """A run between two steps.
+
+    Attributes:
+        objective: what learns.
+        module: the same, spread over the ranks.
+        average: averaged weights of the model, which are exported.
+        optimizers: of the current stage.
+        step: how many are done.
+    """
+
+    def __init__(self, recipe: Recipe, run: Path, ranks: Ranks, initial: Mapping[str, Tensor] | None):
+        """Begin a run, or read its last state.
+
+        Args:
+            recipe: what to train.
+            run: folder of the run.
+            ranks: of the run.
+            initial: weights to begin from.
+        """
+        self.recipe, self.ranks, self.step = recipe, ranks, 0
+        self.checkpoints = Checkpoints(run, keep=recipe.keep_checkpoints)
+        self.norms = torch.zeros(2)  # running mean of gradient norms in this stage, and how many
+        self.objective = _fresh(recipe, ranks, initial)
+        self.module: nn.Module = self.objective
+        self.average = {
+            name: value.detach().clone() for name, value in self.objective.model.state_dict().items()
+        }
+        self.optimizers: list[torch.optim.Optimizer] = []
+        if steps := self.checkpoints.steps:
+            self.step = steps[-1]
+            self._enter_up_to(recipe.stage_at(max(0, self.step - 1)))
+            state = self.tensors()
+            self.checkpoints.load(self.step, state)
+
+    @property
+    def stage(self) -> int:
+        """Index of the stage that was entered last."""
+        return self.objective.stage
+
+    def enter(self, index: int) -> None:
+        """Begin a stage, carrying over the optimisers' state of every tensor that stays what it was."""
+        known = named_state(self.objective, self.optimizers)
+        if self.ranks.world == 1 or self.ranks.kind == "ddp":
+            self._enter_up_to(index)
+        else:
+            # Sharded tensors cannot be resized: the modules are built again as one, changed, and sharded.
+            tensors = {name: whole(value) for name, value in self.objective.state_dict().items()}
+            known = {name: {k: whole(v) for k, v in each.items()} for name, each in known.items()}
+            average = {name: whole(value) for name, value in self.average.items()}
+            before = self.stage
+            self.objective = _fresh(self.recipe, self.ranks, None)
+            self.average = {n: v.detach().clone() for n, v in self.objective.model.state_dict().items()}
+            for each in range(before + 1):
+                self.objective.enter(each, self.average)
+            self.objective.load_state_dict(tensors)
+            self.average = average
+            self._enter_up_to(index)
+        restore(self.objective, self.optimizers, known)
+
+    def _enter_up_to(self, index: int) -> None:
+        for each in range(self.objective.stage + 1, index + 1):
+            self.objective.enter(each, self.average)
+        _prepare(self.objective, self.recipe)
+        self.module = self.ranks.spread(self.objective)
+        if self.ranks.kind == "fsdp" and self.ranks.world > 1:
+            sharded = self.objective.model.state_dict()
+            self.average = {name: like(self.average[name], sharded[name]) for name in sharded}
+        self.optimizers = build_optimizers(self.objective, self.recipe.optimizer)
+        prime(self.optimizers)
+        self.norms.zero_()
+
+    def tensors(self) -> State:
+        """What is saved; the tensors are the run's own, so that reading into them restores it."""
+        return {
+            # The student's tower is the model's own under another name.
+            "objective": {
+                name: value
+                for name, value in self.objective.state_dict().items()
+                if not name.startswith("student.tower.")
+            },
+            "average": self.average,
+            "optimizer": {
+                f"{name}.{key}": value
+                for name, values in named_state(self.objective, self.optimizers).items()
+                for key, value in values.items()
+            },
+            "norms": {"running": self.norms},
+        }
+
+    def save(self) -> None:
+        """Write the state in the background."""
+        self.checkpoints.save(self.step, self.tensors(), first=self.ranks.first)
+
+    @torch.no_grad()
+    def update_average(self, decay: float) -> None:
+        """Move the averaged weights towards the model's."""
+        for name, value in self.objective.model.state_dict().items():
+            self.average[name].lerp_(value, 1 - decay)
+
+    def is_spike(self, norm: float, factor: float) -> bool:
+        """Whether a gradient norm stands out, once there are a hundred to compare it with; remembers it."""
+        mean, count = self.norms.tolist()
+        if factor and count >= 100 and norm > factor * mean:
+            return True
+        share = max(0.02, 1 / (count + 1))
+        self.norms.copy_(torch.tensor([mean + share * (norm - mean), count + 1]))
+        return False
+
+    def exported(self) -> dict[str, Tensor]:
+        """The averaged weights, whole; all ranks ask."""
+        return {name: whole(value) for name, value in self.average.items()}
+
+
+def _fresh(recipe: Recipe, ranks: Ranks, initial: Mapping[str, Tensor] | None) -> Objective:
+    objective = Objective(recipe).to(ranks.device)
+    if initial is not None:
+        objective.model.load_state_dict(initial)
+    for name, parameter in objective.model.named_parameters():
+        parameter.requires_grad_(not name.startswith(recipe.locked or ("no parameter",)))
+    return objective
+
+
+def _prepare(objective: Objective, recipe: Recipe) -> None:
+    towers = (objective.model.vision_model, objective.model.text_model)
+    for tower in towers:
+        tower.encoder.gradient_checkpointing = recipe.activation_checkpointing
+        if recipe.compile:
+            for layer in tower.encoder.layers:
+                layer.compile()
