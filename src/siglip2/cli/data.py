@@ -2,12 +2,18 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from siglip2.errors import InvalidInput
 
-Action = Literal["prepare"]
+if TYPE_CHECKING:
+    import numpy as np
+
+    from siglip2.data.check import Embed
+
+Action = Literal["prepare", "check"]
 
 
 def data(
@@ -21,12 +27,18 @@ def data(
     caption_column: str = "",
     language_column: str = "",
     split: str = "",
+    index: bool = False,
+    model: str | None = None,
+    similarity: float = 0.97,
+    report: Path | None = None,
+    json: bool = False,
 ) -> int:
     """Work on the data that a model is trained with.
 
     prepare SOURCE OUT: write WebDataset tars with an index from a folder with captions.csv, .jsonl or
     .parquet, from one that Hugging Face `datasets` saved, or from the output of img2dataset. The same command
     goes on after a stop.
+    check SHARDS: size, languages, boxes, duplicates, and what is broken; exit code 1 where something is.
 
     Args:
         action: what to do.
@@ -38,6 +50,11 @@ def data(
         caption_column: prepare: which one holds the caption.
         language_column: prepare: which one holds its language; identified where there is none.
         split: prepare: of a data set that has several.
+        index: check: write the table of samples and the index that training reads shards of others by.
+        model: check: find near duplicates by this model's vectors; without it by a hash of how they look.
+        similarity: check: least cosine of near duplicates.
+        report: check: an HTML page with plots.
+        json: check: print JSON.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     match action:
@@ -48,6 +65,8 @@ def data(
                 picture=image_column, caption=caption_column, language=language_column, split=split
             )
             return _prepare(source, _named(out, action), columns, shard_size, most_broken)
+        case "check":
+            return _check(source, index, model, similarity, report, json)
 
 
 def _prepare(source: Path, out: Path, columns: object, shard_size: int, most_broken: float) -> int:
@@ -72,3 +91,49 @@ def _named(out: Path | None, action: str) -> Path:
     if out is None:
         raise InvalidInput(f"say where to write: siglip2 data {action} SOURCE OUT")
     return out
+
+
+def _check(
+    shards: Path, index: bool, model: str | None, similarity: float, report: Path | None, as_json: bool
+) -> int:
+    import json
+
+    from siglip2.data.check import check_shards
+    from siglip2.data.check_report import faults, overview, write_report
+    from siglip2.progress import progress_bar
+
+    embed = None if model is None else _embedder(model)
+    with progress_bar("samples", None, enabled=sys.stderr.isatty()) as advance:
+        checked = check_shards(shards, embed=embed, similarity=similarity, advance=advance)
+    if index:
+        from siglip2.data.inspection import write_table
+        from siglip2.data.random_access import write_index
+
+        write_index(shards, len(checked.samples))
+        write_table(checked.samples, shards)
+    if report is not None:
+        write_report(checked, report, f"Shards in {shards}")
+    if as_json:
+        print(json.dumps(checked.summary(), ensure_ascii=False))
+    else:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for name, words in overview(checked):
+            table.add_row(name, words)
+        Console(highlight=False).print(table)
+        for shard, key, reason in faults(checked):
+            print(f"{shard}\t{key}\t{reason}")
+    return 0 if checked.sound else 1
+
+
+def _embedder(model: str) -> "Embed":
+    from siglip2.encoder import load
+
+    encoder = load(model)
+
+    def embed(pictures: Sequence[bytes]) -> "np.ndarray":
+        return encoder.embed_images(pictures)
+
+    return embed

@@ -103,7 +103,7 @@ def prepare_shards(
         raise InvalidInput(f"nothing of {source.kind} can be used")
     with (out / "broken.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(to_row(each), ensure_ascii=False) + "\n" for each in broken)
-    write_index(out)
+    write_index(out, len(samples))
     write_table(samples, out)
     for part in parts.iterdir():
         part.unlink()

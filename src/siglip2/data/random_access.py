@@ -14,8 +14,12 @@ INDEX = ".nv-meta"
 """energon's folder beside the shards."""
 
 
-def write_index(folder: Path) -> None:
+def write_index(folder: Path, num_samples: int) -> None:
     """Index the tars of a folder: where each file of each sample begins.
+
+    Args:
+        folder: of tars.
+        num_samples: that they hold; energon passes over a tar that it cannot read.
 
     Raises:
         InvalidInput: no plain tars, two samples of one key, or megatron-energon is not installed.
@@ -27,12 +31,12 @@ def write_index(folder: Path) -> None:
             "them all: `siglip2 data prepare` writes them anew"
         )
     with _energon():
-        from megatron.energon.flavors.webdataset.indexing import DuplicateSampleKeyError
         from megatron.energon.flavors.webdataset.prepare import WebdatasetPreparator
 
+        said = io.StringIO()
         try:
-            # It prints how far it is; standard output belongs to the commands.
-            with contextlib.redirect_stdout(io.StringIO()):
+            # It prints how far it is, which is the commands' own to say.
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
                 WebdatasetPreparator.prepare_dataset(
                     folder,
                     tars,
@@ -40,10 +44,18 @@ def write_index(folder: Path) -> None:
                     shuffle_seed=None,
                     workers=min(8, os.cpu_count() or 1),
                 )
-        except DuplicateSampleKeyError as error:
+        except SystemExit:
+            # Its way to say that two samples have one key.
+            reason = next((line for line in said.getvalue().splitlines() if "duplicate key:" in line), "")
             raise InvalidInput(
-                f"{folder}: {error}; `siglip2 data prepare` writes the shards anew with keys of their own"
+                f"{folder} cannot be indexed: {reason or said.getvalue()}; `siglip2 data prepare` writes the "
+                "shards anew with keys of their own"
             ) from None
+    access = RandomAccess(folder)
+    indexed = len(access)
+    access.close()
+    if indexed != num_samples:
+        raise InvalidInput(f"{folder} holds {num_samples} samples, and its index {indexed}: a tar is broken")
 
 
 class RandomAccess:
