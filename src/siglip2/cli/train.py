@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from siglip2.errors import InvalidInput
 
 
 def prepare_arguments(arguments: Sequence[str]) -> list[str]:
-    """Turn `--dot.path value`, which means a field of the recipe, into `--change dot.path=value`."""
+    """Turn `--dot.path value`, a field of the recipe, into `--change dot.path=value`; `report RUN` is a form."""
+    if len(arguments) == 2 and arguments[0] == "report" and not arguments[1].startswith("-"):
+        return ["report", "--run", arguments[1]]
     prepared: list[str] = []
     changes: list[str] = []
     waiting = iter(arguments)
@@ -36,12 +39,16 @@ def train(
     steps: int | None = None,
     model: str = "nano",
     lock_images: bool = False,
+    low_rank: int = 0,
     unchecked: bool = False,
     threads: int | None = None,
     device: str = "cpu",
     export: Path | None = None,
+    log_to: tuple[str, ...] = (),
 ) -> None:
     """Train a recipe; the same command goes on with a run that was stopped or killed.
+
+    `siglip2 train report RUN` writes a page with the curves of a run. Under `torchrun` all ranks train together.
 
     Any field of a recipe can be changed by its path: `--optimizer.learning_rate 1e-4`,
     `--stages.1.begin 0.5`.
@@ -56,13 +63,19 @@ def train(
         steps: number of steps, instead of the recipe's.
         model: fine_tune only, the weights to begin from.
         lock_images: fine_tune only, train the text tower alone (LiT).
+        low_rank: fine_tune only, train matrices of this rank beside the weights (LoRA) and write them as an
+            adapter beside the model.
         unchecked: train even where the initial weights do not tell true pairs from shuffled ones.
         threads: processor threads for torch.
         device: where to train.
         export: folder for the trained model; `RUN/model` where none is named.
+        log_to: besides the log, tensorboard, wandb or mlflow.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    chosen, checkpoint = _recipe(recipe, small, model, lock_images)
+    if recipe == "report":
+        return _report(run)
+    live = sys.stderr.isatty()
+    logging.basicConfig(level=logging.WARNING if live else logging.INFO, format="%(asctime)s %(message)s")
+    chosen, checkpoint = _recipe(recipe, small, model, lock_images, low_rank)
     from siglip2.recipes.registry import override
 
     if steps:
@@ -74,7 +87,7 @@ def train(
         from siglip2.train.plan import plan
 
         print(plan(chosen), end="")
-        return
+        return None
     if data is None or not data.is_dir():
         raise InvalidInput(f"{data} is not a folder: --data names the folder of the training data")
     if run is None:
@@ -88,29 +101,63 @@ def train(
     from siglip2.train.export import export_model
     from siglip2.train.loop import train as run_training
     from siglip2.train.objective import stage_config
+    from siglip2.train.parallel import join_ranks
     from siglip2.train.prepare import load_sources, prepare_tokenizer
 
     if threads:
         torch.set_num_threads(threads)
+    ranks = join_ranks(device, chosen.parallel)
     sources = load_sources(chosen, data)
     initial = None
     if checkpoint is None:
-        vocabulary = prepare_tokenizer(chosen, sources, run / "tokenizer.json")
+        vocabulary = run / "tokenizer.json"
+        if ranks.first:
+            prepare_tokenizer(chosen, sources, vocabulary)
+        ranks.wait()
     else:
         if checkpoint.tokenizer is None:
             raise InvalidInput(f"{model} has no vocabulary beside its weights, which fine-tuning needs")
         vocabulary = checkpoint.tokenizer
         initial = {name: torch.from_numpy(checkpoint.read(name).copy()) for name in checkpoint.tensors}
     tokenize = TextPreprocessor(Tokenizer.from_file(vocabulary), chosen.model.text.context_length)
+    callbacks = _callbacks(chosen, run, log_to, live) if ranks.first else []
     weights = run_training(
-        chosen, sources, tokenize, run, device=device, initial=initial, checked=not unchecked
+        chosen,
+        sources,
+        tokenize,
+        run,
+        ranks=ranks,
+        initial=initial,
+        checked=not unchecked,
+        callbacks=callbacks,
     )
-    folder = export or run / "model"
-    export_model(stage_config(chosen, len(chosen.stages) - 1), weights, vocabulary, folder)
-    print(folder)
+    if ranks.first:
+        folder = export or run / "model"
+        export_model(stage_config(chosen, len(chosen.stages) - 1), weights, vocabulary, folder)
+        print(folder)
 
 
-def _recipe(name: str, small: bool, model: str, lock_images: bool):
+def _report(run: Path | None) -> None:
+    if run is None:
+        raise InvalidInput("siglip2 train report RUN: name the folder of the run")
+    from siglip2.train.report import write_report
+
+    print(write_report(run))
+
+
+def _callbacks(recipe, run: Path, log_to: tuple[str, ...], live: bool) -> list:
+    from siglip2.train.callbacks import open_logger
+
+    run.mkdir(parents=True, exist_ok=True)
+    found: list = [open_logger(name, run, dataclasses.asdict(recipe)) for name in log_to]
+    if live:
+        from siglip2.train.terminal import Terminal
+
+        found.append(Terminal(recipe))
+    return found
+
+
+def _recipe(name: str, small: bool, model: str, lock_images: bool, low_rank: int):
     """A recipe by name, and the weights that it begins from."""
     if small and name != "nano":
         raise InvalidInput("--small is for nano only")
@@ -121,7 +168,7 @@ def _recipe(name: str, small: bool, model: str, lock_images: bool):
         checkpoint = load_checkpoint(model)
         if checkpoint.config.vision.naflex:
             raise InvalidInput(f"{model} is a NaFlex model; fine_tune takes one of a fixed image size")
-        return fine_tune(checkpoint.config, model, lock_images=lock_images), checkpoint
+        return fine_tune(checkpoint.config, model, lock_images=lock_images, low_rank=low_rank), checkpoint
     from siglip2.recipes.nano import nano
     from siglip2.recipes.registry import find_recipe
 

@@ -61,10 +61,9 @@ class DistillationLoss(nn.Module):
     @torch.no_grad()
     def move_centre(self) -> None:
         """After a step: towards the mean of what the teacher said since the last one, on all ranks."""
-        total = self._seen
-        if isinstance(total, float):
+        total, self._seen = self._seen, 0.0
+        if not isinstance(total, Tensor):
             return
-        self._seen = 0.0
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             # One centre for all ranks, of the whole batch, however unevenly it is spread.
             torch.distributed.all_reduce(total)

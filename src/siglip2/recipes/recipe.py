@@ -151,6 +151,21 @@ class Branch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LowRank:
+    """LoRA: what is trained in place of the weights.
+
+    Attributes:
+        rank: of each product of two matrices.
+        alpha: the product is scaled by alpha / rank.
+        layers: endings of the names of the linear layers that get one.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    layers: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A whole training run.
 
@@ -158,6 +173,7 @@ class Recipe:
         branch: the run that this one goes on from; None for one from nothing.
         initial_weights: a model that `siglip2.load` would take, to fine-tune.
         locked: beginnings of the names of parameters that stay as they are.
+        low_rank: train small matrices beside frozen weights (LoRA).
         expected: scores that the run is to reach, as its source states them.
     """
 
@@ -171,6 +187,7 @@ class Recipe:
     branch: Branch | None = None
     initial_weights: str | None = None
     locked: tuple[str, ...] = ()
+    low_rank: LowRank | None = None
     expected: str = ""
     initial_bias: float = -10.0
     """The paper's -10 is the prior of one pair in a batch of 32,768; a small batch wants log(1 / T)."""

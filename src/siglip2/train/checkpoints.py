@@ -9,11 +9,16 @@ import shutil
 import warnings
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from siglip2.errors import Siglip2Error
 
@@ -42,7 +47,7 @@ class Checkpoints:
         self._writing: Future | None = None
         self._rename: tuple[Path, Path] | None = None
         # Ranks agree on a state in the background: on a group of their own, or they would meet the losses'.
-        self._group = dist.new_group(backend="gloo") if dist.is_initialized() else None
+        self._group: Any = dist.new_group(backend="gloo") if dist.is_initialized() else None
 
     @property
     def steps(self) -> list[int]:
@@ -66,7 +71,7 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
         if dist.is_initialized():
             dist.barrier()
-        self._writing = dcp.async_save(  # pyright: ignore[reportAttributeAccessIssue]
+        self._writing = async_save(
             state, checkpoint_id=partial, process_group=self._group, no_dist=self._group is None
         )
         self._rename = (partial, whole) if first else None
@@ -93,8 +98,8 @@ class Checkpoints:
         """
         folder = self.folder / f"{_PREFIX}{step:08d}"
         try:
-            dcp.load(state, checkpoint_id=folder, no_dist=not dist.is_initialized())
-        except dcp.CheckpointException as error:
+            load(state, checkpoint_id=folder, no_dist=not dist.is_initialized())
+        except CheckpointException as error:
             reason = next(iter(error.failures.values()))[0]
             raise Siglip2Error(
                 f"{folder} does not fit this recipe: {str(reason).splitlines()[0][:300]}. "
@@ -104,14 +109,14 @@ class Checkpoints:
 
 def load_tensors(folder: Path) -> State:
     """A whole state without a recipe, for export and for tests."""
-    reader = dcp.FileSystemReader(folder)
+    reader = FileSystemReader(folder)
     found = reader.read_metadata().state_dict_metadata
     flat = {
         name: torch.empty(entry.size, dtype=entry.properties.dtype)
         for name, entry in found.items()
-        if hasattr(entry, "properties")
+        if isinstance(entry, TensorStorageMetadata)
     }
-    dcp.load(flat, storage_reader=reader, no_dist=True)
+    load(flat, storage_reader=reader, no_dist=True)
     state: State = {}
     for name, tensor in flat.items():
         part, _, rest = name.partition(".")

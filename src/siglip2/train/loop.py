@@ -17,6 +17,7 @@ from siglip2.train.batches import Tokenize, make_views
 from siglip2.train.cached_pairs import backward_in_parts
 from siglip2.train.callbacks import Callback, JsonLines
 from siglip2.train.curation_step import curate
+from siglip2.train.lora import merged, save_adapter
 from siglip2.train.meters import Meters
 from siglip2.train.objective import pair_loss, stage_config
 from siglip2.train.optimizer import schedule_factor, set_learning_rate
@@ -167,7 +168,12 @@ def train(
             if asked:
                 logger.info("stopped at step %d; run the same command to go on", state.step)
                 break
-    return state.exported()
+    weights = state.averaged()
+    if recipe.low_rank is None:
+        return weights
+    if ranks.first:
+        save_adapter(weights, recipe.low_rank, recipe.initial_weights or "", run / "adapter")
+    return merged(weights, recipe.low_rank)
 
 
 def _losses(parts: dict[str, float]) -> dict:

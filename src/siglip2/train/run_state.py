@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from siglip2.recipes.recipe import Recipe
 from siglip2.train.checkpoints import Checkpoints, State
+from siglip2.train.lora import add_low_rank
 from siglip2.train.objective import Objective
 from siglip2.train.optimizer import build_optimizers, like, named_state, prime, restore
 from siglip2.train.parallel import Ranks, whole
@@ -122,7 +123,7 @@ class RunState:
         self.norms.copy_(torch.tensor([mean + share * (norm - mean), count + 1]))
         return False
 
-    def exported(self) -> dict[str, Tensor]:
+    def averaged(self) -> dict[str, Tensor]:
         """The averaged weights, whole; all ranks ask."""
         return {name: whole(value) for name, value in self.average.items()}
 
@@ -131,6 +132,9 @@ def _fresh(recipe: Recipe, ranks: Ranks, initial: Mapping[str, Tensor] | None) -
     objective = Objective(recipe).to(ranks.device)
     if initial is not None:
         objective.model.load_state_dict(initial)
+    if recipe.low_rank is not None:
+        add_low_rank(objective.model, recipe.low_rank)
+        return objective.to(ranks.device)
     for name, parameter in objective.model.named_parameters():
         parameter.requires_grad_(not name.startswith(recipe.locked or ("no parameter",)))
     return objective
