@@ -1,5 +1,7 @@
 """Our towers behind `transformers`' interface give the numbers of its own classes."""
 
+from typing import Any
+
 import pytest
 import torch
 from transformers import (
@@ -15,7 +17,9 @@ from siglip2.errors import InvalidInput
 from siglip2.interop.pixel_shuffle import pixel_shuffle
 from siglip2.interop.transformers import Siglip2VisionTower, SiglipVisionTower, register
 
-SHAPE = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, patch_size=4)
+SHAPE: Any = dict(
+    hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, patch_size=4
+)
 GRIDS = torch.tensor([[3, 4], [2, 2], [2, 6]])
 
 

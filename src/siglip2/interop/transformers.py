@@ -11,11 +11,20 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoModel, PreTrainedModel, Siglip2VisionConfig, SiglipVisionConfig
+from transformers import (
+    AutoModel,
+    AutoModelForZeroShotImageClassification,
+    PreTrainedModel,
+    Siglip2Config,
+    Siglip2VisionConfig,
+    SiglipConfig,
+    SiglipVisionConfig,
+)
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from siglip2.config import VisionConfig
 from siglip2.errors import InvalidInput
+from siglip2.interop.timm_names import TimmNames
 from siglip2.network.transformer import Encoder, EncoderLayer, split_heads
 from siglip2.network.vision import PoolingAttention, PoolingHead, VisionEmbeddings
 
@@ -94,11 +103,7 @@ class _Tower(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, PoolingAttention):
-            nn.init.xavier_uniform_(module.in_proj_weight)
-            nn.init.zeros_(module.in_proj_bias)
-        elif isinstance(module, PoolingHead):
-            nn.init.xavier_uniform_(module.probe)
+        init_weights(module)
 
     def _finish(
         self,
@@ -127,7 +132,7 @@ class _Tower(PreTrainedModel):
         return output.to_tuple() if return_dict is False else output
 
 
-class SiglipVisionTower(_Tower):
+class SiglipVisionTower(_Tower, TimmNames):
     """The image tower at a fixed resolution; `SiglipVisionModel`'s twin."""
 
     config_class = SiglipVisionConfig
@@ -198,9 +203,28 @@ class Siglip2VisionTower(_Tower):
 
 
 def register() -> None:
-    """Make `AutoModel` build our towers for `siglip_vision_model` and `siglip2_vision_model`, from now on."""
+    """Make `AutoModel` build our models from now on.
+
+    Image towers for `siglip_vision_model` and `siglip2_vision_model`, both towers for `siglip` and `siglip2`;
+    the latter for `AutoModelForZeroShotImageClassification` too.
+    """
+    # It imports this module.
+    from siglip2.interop.two_towers import Siglip2TwoTowers, SiglipTwoTowers
+
     AutoModel.register(SiglipVisionConfig, SiglipVisionTower, exist_ok=True)
     AutoModel.register(Siglip2VisionConfig, Siglip2VisionTower, exist_ok=True)
+    for auto in (AutoModel, AutoModelForZeroShotImageClassification):
+        auto.register(SiglipConfig, SiglipTwoTowers, exist_ok=True)
+        auto.register(Siglip2Config, Siglip2TwoTowers, exist_ok=True)
+
+
+def init_weights(module: nn.Module) -> None:
+    """Fill what `transformers`' own initialisation does not know."""
+    if isinstance(module, PoolingAttention):
+        nn.init.xavier_uniform_(module.in_proj_weight)
+        nn.init.zeros_(module.in_proj_bias)
+    elif isinstance(module, PoolingHead):
+        nn.init.xavier_uniform_(module.probe)
 
 
 def _shape(config: SiglipVisionConfig | Siglip2VisionConfig) -> VisionConfig:
