@@ -105,6 +105,11 @@ class RandomAccess:
         except OSError as error:
             raise InvalidInput(f"{name} of {self.folder} cannot be read: {error}") from None
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        key, _, extension = name.partition(".")
+        return any(part == extension for part, _, _ in self._store.list_sample_parts(key))
+
     def close(self) -> None:
         """Close all files."""
         self._store.close()
