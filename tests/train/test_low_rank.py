@@ -77,6 +77,7 @@ def test_a_run_resumes(tuned, tiny_recipe, tiny_data, tokenize, tmp_path):
     assert all(torch.equal(found[name], again[name]) for name in found)
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_peft_reads_the_adapter_over_the_checkpoint_in_transformers(tuned, tiny_recipe, tmp_path):
     """The whole point of the names: base model of ours in `transformers`, adapter of ours in `peft`."""
     transformers = pytest.importorskip("transformers")

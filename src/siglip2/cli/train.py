@@ -1,6 +1,7 @@
 """`siglip2 train`: run a recipe, go on with one, or show what it would do."""
 
 import dataclasses
+import inspect
 import logging
 import sys
 from collections.abc import Sequence
@@ -10,15 +11,19 @@ from siglip2.errors import InvalidInput
 
 
 def prepare_arguments(arguments: Sequence[str]) -> list[str]:
-    """Turn `--dot.path value`, a field of the recipe, into `--change dot.path=value`; `report RUN` is a form."""
+    """Turn `--dot.path value`, a field of the recipe, into `--change dot.path=value`; know `report RUN`."""
+    from siglip2.recipes.recipe import Recipe
+
     if len(arguments) == 2 and arguments[0] == "report" and not arguments[1].startswith("-"):
         return ["report", "--run", arguments[1]]
     prepared: list[str] = []
     changes: list[str] = []
+    fields = {each.name for each in dataclasses.fields(Recipe)} - set(inspect.signature(train).parameters)
     waiting = iter(arguments)
     for argument in waiting:
         name, equals, value = argument.partition("=")
-        if name.startswith("--") and "." in name:
+        field = name.removeprefix("--").replace("-", "_")
+        if name.startswith("--") and ("." in name or field in fields):
             given = value if equals else next(waiting, None)
             if given is None:
                 raise InvalidInput(f"{name} needs a value")
@@ -48,10 +53,11 @@ def train(
 ) -> None:
     """Train a recipe; the same command goes on with a run that was stopped or killed.
 
-    `siglip2 train report RUN` writes a page with the curves of a run. Under `torchrun` all ranks train together.
+    `siglip2 train report RUN` writes a page with the curves of a run. Under `torchrun` all ranks train
+    together.
 
     Any field of a recipe can be changed by its path: `--optimizer.learning_rate 1e-4`,
-    `--stages.1.begin 0.5`.
+    `--stages.1.begin 0.5`, `--accumulate 4`.
 
     Args:
         recipe: nano, nano_sigmoid, fine_tune, base_patch16_256 and its branches.
@@ -72,7 +78,8 @@ def train(
         log_to: besides the log, tensorboard, wandb or mlflow.
     """
     if recipe == "report":
-        return _report(run)
+        _report(run)
+        return
     live = sys.stderr.isatty()
     logging.basicConfig(level=logging.WARNING if live else logging.INFO, format="%(asctime)s %(message)s")
     chosen, checkpoint = _recipe(recipe, small, model, lock_images, low_rank)
@@ -87,7 +94,7 @@ def train(
         from siglip2.train.plan import plan
 
         print(plan(chosen), end="")
-        return None
+        return
     if data is None or not data.is_dir():
         raise InvalidInput(f"{data} is not a folder: --data names the folder of the training data")
     if run is None:

@@ -101,7 +101,8 @@ def train(
             # -- stage
             if (index := recipe.stage_at(step)) != state.stage:
                 state.enter(index)
-                logger.info("stage %s begins at step %d", recipe.stages[index].name, step)
+                if ranks.first:
+                    logger.info("stage %s begins at step %d", recipe.stages[index].name, step)
             stage, objective, module = recipe.stages[index], state.objective, state.module
 
             # -- data

@@ -1,4 +1,4 @@
-"""Low-rank fine-tuning through `peft` (LoRA, arXiv 2106.09685): small matrices beside the towers' linear layers.
+"""Low-rank fine-tuning through `peft` (LoRA, arXiv 2106.09685): small matrices beside the linear layers.
 
 The towers carry the names of the published files, so an adapter written here loads with
 `PeftModel.from_pretrained` over the same checkpoint in `transformers`.

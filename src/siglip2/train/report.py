@@ -101,8 +101,8 @@ def _skipped(run: Path) -> str:
     path = run / "skipped.txt"
     if not path.exists():
         return "<p>No step was skipped.</p>"
-    lines = path.read_text().splitlines()
-    return f"<p>{len(lines)} steps were skipped:</p><pre>{escape(chr(10).join(line[:160] for line in lines))}</pre>"
+    lines = [line[:160] for line in path.read_text().splitlines()]
+    return f"<p>{len(lines)} steps were skipped:</p><pre>{escape(chr(10).join(lines))}</pre>"
 
 
 def _plot(entries: list[Entry], name: str, title: str, scale: str) -> tuple[str, str]:
