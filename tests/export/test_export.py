@@ -90,17 +90,22 @@ def test_transformers_format_is_a_folder_that_loads(tmp_path):
     assert again.fingerprint == siglip2.load("nano").fingerprint
 
 
-def test_a_file_with_other_numbers_is_an_error(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("factor", "said"), [(1.01, r"1\.0e-02"), (float("nan"), "nan")])
+def test_a_file_with_other_numbers_is_an_error(tmp_path, monkeypatch, factor, said):
     from siglip2.export import files
 
-    real = files._WRITERS["torch-export"]
-
-    def wrong(tower, folder):
-        path, run_it = real(tower, folder)
-        return path, lambda inputs: [each * 1.01 for each in run_it(inputs)]
-
-    monkeypatch.setitem(files._WRITERS, "torch-export", wrong)
-    with pytest.raises(ExportFailed, match=r"vision\.pt2 differs from the source by 1\.0e-02"):
+    monkeypatch.setitem(
+        files._WRITERS,
+        "torch-export",
+        lambda tower, folder: (
+            folder / "vision.pt2",
+            lambda inputs: [
+                factor * each.numpy()
+                for each in tower.module(**{name: torch.from_numpy(value) for name, value in inputs.items()})
+            ],
+        ),
+    )
+    with pytest.raises(ExportFailed, match=rf"vision\.pt2 differs from the source by {said}"):
         export(tiny_checkpoint(tmp_path), tmp_path / "out", "torch-export")
 
 

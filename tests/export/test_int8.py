@@ -19,6 +19,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from tests.tiny_model import tiny_checkpoint  # noqa: E402
 
+from siglip2.export import int8  # noqa: E402
 from siglip2.export.int8 import quantise, write_int8  # noqa: E402
 
 PHOTOS = 1000
@@ -94,6 +95,21 @@ def test_a_file_too_far_from_the_source_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "INT8_COSINE", 1.1)
     with pytest.raises(ExportFailed, match=r"vision\.int8\.onnx has a cosine of 0\.99\d+ to the source"):
         export(tiny_checkpoint(tmp_path), tmp_path / "out", "onnx", int8=True)
+
+
+def test_weights_too_large_for_one_file_lie_beside_it(tmp_path, monkeypatch):
+    """The two largest text towers and the giant image tower have more than ONNX's 2 GiB."""
+    monkeypatch.setattr(files, "MOST_INLINE", 0)
+    monkeypatch.setattr(int8, "SMALLEST", 100)
+    monkeypatch.setattr(files, "INT8_COSINE", 0.99)  # of 32 numbers, rounding errors average out less
+    written = export(tiny_checkpoint(tmp_path), tmp_path / "out", "onnx", int8=True).files
+    assert [each.name for each in written] == [
+        "vision.onnx", "vision.onnx.data", "vision.int8.onnx", "text.onnx", "text.onnx.data", "text.int8.onnx"
+    ]  # fmt: skip
+    for tower in ("vision", "text"):
+        (tmp_path / "out" / f"{tower}.onnx.data").unlink()
+        session = onnxruntime.InferenceSession(str(tmp_path / "out" / f"{tower}.int8.onnx"))
+        assert len(session.get_inputs()) == 1
 
 
 def test_nothing_to_quantise(tmp_path):

@@ -30,6 +30,9 @@ INT8_COSINE = 0.999
 
 OPSET = 18
 
+MOST_INLINE = 1_900_000_000
+"""Bytes of weights that an ONNX file holds itself, whose format ends at 2 GiB; more lie in a `.data` file."""
+
 
 class ExportFailed(Siglip2Error):
     """What was written does not give the numbers of the source."""
@@ -86,7 +89,7 @@ def export(checkpoint: Checkpoint, folder: Path, to: Format, *, int8: bool = Fal
     files, differences, cosines = [], {}, {}
     for tower in _towers(checkpoint):
         path, run = _WRITERS[to](tower, folder)
-        files.append(path)
+        files += [each for each in (path, path.with_name(f"{path.name}.data")) if each.exists()]
         differences[tower.name] = _checked(tower, run, path)
         if int8:
             small, cosine = _quantised(tower, path)
@@ -158,7 +161,8 @@ def _write_onnx(tower: _Tower, folder: Path) -> tuple[Path, Run]:
             verbose=False,
         )
     assert written is not None
-    written.save(str(path), external_data=False)
+    size = sum(each.numel() * each.element_size() for each in tower.module.parameters())
+    written.save(str(path), external_data=size > MOST_INLINE)
     return path, _onnx_session(path)
 
 
@@ -226,7 +230,8 @@ def _checked(tower: _Tower, run: Run, path: Path) -> float:
         if "pixel_attention_mask" in larger and source.ndim == 3:
             real = larger["pixel_attention_mask"].numpy().astype(bool)
             source, theirs = source[real], theirs[real]
-        worst = max(worst, float(np.abs(source - theirs).max() / np.abs(source).max()))
+        # Unlike max(), this keeps a NaN.
+        worst = float(np.maximum(worst, np.abs(source - theirs).max() / np.abs(source).max()))
     if not worst < TOLERANCE:
         raise ExportFailed(f"{path} differs from the source by {worst:.1e} of its largest value")
     return worst
