@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from siglip2.data.check import Embed
 
-Action = Literal["prepare", "check"]
+Action = Literal["prepare", "check", "balance"]
 
 
 def data(
@@ -32,6 +32,9 @@ def data(
     similarity: float = 0.97,
     report: Path | None = None,
     json: bool = False,
+    words: Path | None = None,
+    traits: Path | None = None,
+    targets: str = "equal",
 ) -> int:
     """Work on the data that a model is trained with.
 
@@ -39,6 +42,8 @@ def data(
     .parquet, from one that Hugging Face `datasets` saved, or from the output of img2dataset. The same command
     goes on after a stop.
     check SHARDS: size, languages, boxes, duplicates, and what is broken; exit code 1 where something is.
+    balance SHARDS OUT.parquet: weights by which samples are kept so that gender, or attributes of your own,
+    are balanced, over all and with each label (M4, CLIP the Bias).
 
     Args:
         action: what to do.
@@ -53,8 +58,12 @@ def data(
         index: check: write the table of samples and the index that training reads shards of others by.
         model: check: find near duplicates by this model's vectors; without it by a hash of how they look.
         similarity: check: least cosine of near duplicates.
-        report: check: an HTML page with plots.
+        report: check, balance: an HTML page with plots.
         json: check: print JSON.
+        words: balance: JSON lists of words for attributes and labels; English ones come with the package.
+        traits: balance: a table of attributes and labels, in place of words in captions.
+        targets: balance: `equal` shares of the values of an attribute; `observed` leaves shares and removes
+            associations with labels; or a JSON file of shares.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     match action:
@@ -67,6 +76,8 @@ def data(
             return _prepare(source, _named(out, action), columns, shard_size, most_broken)
         case "check":
             return _check(source, index, model, similarity, report, json)
+        case "balance":
+            return _balance(source, _named(out, action), words, traits, targets, report)
 
 
 def _prepare(source: Path, out: Path, columns: object, shard_size: int, most_broken: float) -> int:
@@ -126,6 +137,35 @@ def _check(
         for shard, key, reason in faults(checked):
             print(f"{shard}\t{key}\t{reason}")
     return 0 if checked.sound else 1
+
+
+def _balance(
+    shards: Path, out: Path, words: Path | None, table: Path | None, targets: str, report: Path | None
+) -> int:
+    import json
+
+    from siglip2.data.balance import Balance, balance, find_constraints
+    from siglip2.data.balance_report import measures, write_keep_weights, write_report
+    from siglip2.data.traits import WordLists, traits_of_shards, traits_of_table
+
+    if words is not None and table is not None:
+        raise InvalidInput("--words and --traits exclude each other")
+    if targets not in ("equal", "observed"):
+        path = Path(targets)
+        if not path.is_file():
+            raise InvalidInput(f"--targets {targets}: expected equal, observed, or a JSON file of shares")
+        settings = Balance(targets=json.loads(path.read_text(encoding="utf-8")))
+    else:
+        settings = Balance(targets=targets)
+    traits = traits_of_table(table) if table else traits_of_shards(shards, WordLists.read(words))
+    weights = balance(traits, settings)
+    write_keep_weights(traits, weights, out)
+    constraints = find_constraints(traits, settings)
+    for name, before, after in measures(constraints, weights):
+        print(f"{name}\t{before:.4f}\t{after:.4f}")
+    if report is not None:
+        write_report(constraints, weights, report, f"Balance of {shards}")
+    return 0
 
 
 def _embedder(model: str) -> "Embed":

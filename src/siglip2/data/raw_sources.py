@@ -94,7 +94,7 @@ def open_raw(path: Path, columns: Columns | None = None) -> RawSource:
 
 def _table(table: Path, folder: Path, columns: Columns) -> RawSource:
     """Pictures by path; rows of one path, which need not follow each other, are one sample."""
-    rows = list(_rows(table))
+    rows = list(read_rows(table))
     if not rows:
         raise InvalidInput(f"{table} has no rows")
     found = _found_columns(rows[0], columns, table)
@@ -116,7 +116,12 @@ def _table(table: Path, folder: Path, columns: Columns) -> RawSource:
     return RawSource(f"table {table.name}", samples, len(together), _fingerprint([table]))
 
 
-def _rows(table: Path) -> Iterator[dict[str, Any]]:
+def read_rows(table: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a .csv, .jsonl or .parquet.
+
+    Raises:
+        InvalidInput: another kind of file, or a line that is not JSON.
+    """
     if table.suffix == ".csv":
         with table.open(encoding="utf-8-sig", newline="") as file:
             yield from csv.DictReader(file)
