@@ -26,7 +26,7 @@ def index(
     batch_size: int | None = None,
     check_content: bool = False,
     text_column: str = "text",
-    recall: float = 0.98,
+    recall: float | None = None,
     sample: int = 100,
     similarity: float = 0.97,
     output: Path | None = None,
@@ -39,7 +39,7 @@ def index(
     add-texts FILE: bring in texts, one a line of .txt, or rows of .csv or .jsonl with further columns.
     reembed: make vectors of another model (--model) for all there is, beside the present ones.
     stats: what the collection holds. verify: make a sample of vectors again and compare.
-    duplicates: groups of near-duplicates. optimise: build the index and measure its recall.
+    duplicates: groups of near-duplicates. optimise: build the index now and measure its recall.
     export: vectors to a file (--output). remove FILE...: forget photos or folders of them.
     serve: a gallery page on this machine.
 
@@ -52,7 +52,8 @@ def index(
         batch_size: photos per run of the tower and per commit.
         check_content: read files again whose size and time have not changed.
         text_column: add-texts: which column is the text.
-        recall: optimise: share of the exact ten nearest that the index should find.
+        recall: optimise: share of the exact ten nearest that the index should find; kept for later builds,
+            which happen by themselves past 100,000 rows; at first 0.98.
         sample: verify: number of photos.
         similarity: duplicates: the least cosine.
         output: export: .npz or .parquet.
@@ -85,8 +86,11 @@ def index(
                 _duplicates(opened, similarity)
             case "optimise":
                 quality = opened.vectors.optimise(opened.store, recall)
-                print(f"recall@10 {quality.recall_at_10:.4f} at search width {quality.expansion}")
-                return 0 if quality.recall_at_10 >= recall else 1
+                print(
+                    f"recall@10 {quality.recall_at_10:.4f} at search width {quality.expansion}, "
+                    f"target {quality.target:g}"
+                )
+                return 0 if quality.recall_at_10 >= quality.target else 1
             case "export":
                 _export(opened, output)
             case "remove":
@@ -171,14 +175,24 @@ def _stats(opened: "Collection", place: Path) -> None:
             f"model       {model.model_id} ({model.fingerprint}): {opened.store.count(model)} vectors{mark}"
         )
     print(f"unusable    {len(opened.store.broken_files())} files")
-    if not opened.vectors.has_current_index(opened.store):
-        print("index       none that is up to date; searches compare with every row")
-        return
-    quality = opened.vectors.quality()
-    measured = "recall not measured: `siglip2 index optimise` does"
-    if quality:
-        measured = f"recall@10 {quality.recall_at_10:.4f} of exact on {quality.num_probes} of its vectors"
-    print(f"index       up to date, {measured}")
+    print(f"index       {_index_line(opened)}")
+
+
+def _index_line(opened: "Collection") -> str:
+    from siglip2.search.vector_search import EXACT_ROWS
+
+    state, quality = opened.vectors.index_state(opened.store), opened.vectors.quality()
+    if state is None:
+        if len(opened) > EXACT_ROWS:
+            return f"none yet for more than {EXACT_ROWS:,} rows: it is built in the background"
+        return f"none is needed up to {EXACT_ROWS:,} rows: searches compare with every row"
+    line = f"{min(state.count, len(opened))} of {len(opened)} vectors, the rest is scanned"
+    if quality is None:
+        return f"{line}; recall not measured yet"
+    return (
+        f"{line}; recall@10 {quality.recall_at_10:.4f} of exact on {quality.num_probes} of its vectors, "
+        f"target {quality.target:g}, search width {quality.expansion}"
+    )
 
 
 def _verify(opened: "Collection", sample: int) -> int:
@@ -192,7 +206,7 @@ def _verify(opened: "Collection", sample: int) -> int:
 
 
 def _duplicates(opened: "Collection", similarity: float) -> None:
-    from siglip2.search.upkeep import duplicates
+    from siglip2.search.duplicates import duplicates
 
     for group in duplicates(opened, similarity):
         print(f"{group.least_cosine:.4f}")

@@ -82,7 +82,7 @@ class Collection:
                 for ending in ("", "-wal", "-shm"):
                     place.with_name(place.name + ending).unlink(missing_ok=True)
             raise
-        vectors = VectorSearch(place.with_name(place.name + ".cache"), store.id, stored)
+        vectors = VectorSearch(place, store.id, stored)
         collection = cls(store, stored, vectors, lambda: load(stored.model_id))
         collection._encoder = encoder
         return collection
@@ -263,10 +263,11 @@ class Collection:
         if not wanted:
             raise InvalidInput("say what to look for: a phrase, an example image, or both")
         filters = [parse_filter(each) if isinstance(each, str) else each for each in where]
-        chosen = kind or ("image" if self.vectors.has_images(self.store) else "text")
-        if self.vectors.is_mixed(self.store) or kind is not None:
+        kinds = self.store.kinds(self.model)
+        chosen = kind or ("image" if "image" in kinds else "text")
+        if kinds - {chosen}:
             filters.append(Filter("kind", "=", chosen))
-        query = Query(wanted, unwanted, self.vectors.sample(self.store))
+        query = Query(wanted, unwanted, lambda: self.vectors.sample(self.store))
         ids, scores, vectors = self.vectors.nearest(self.store, query, filters, offset + limit, mode)
         rows = {row.id: row for row in self.store.rows(ids[offset:].tolist())}
         found = zip(ids[offset:].tolist(), scores[offset:].tolist(), vectors[offset:], strict=True)

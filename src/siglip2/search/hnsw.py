@@ -1,110 +1,161 @@
-"""An HNSW index (usearch) beside a collection: a copy of its vectors that can always be made again."""
+"""An HNSW index (usearch) beside a collection: a copy of its vectors that can always be made again.
+
+Its keys are row ids, whose vectors never change, so that an older index goes on serving: what it lacks is
+scanned, and what it holds too much is left out of its answers.
+"""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
 from siglip2.errors import Siglip2Error
-from siglip2.search.matrix import CopyState, exclusive, read_state, write_state
+from siglip2.search.copies import CopyState, exclusive, read_record, write_record
+from siglip2.search.recall import FIRST_EXPANSION
 
 CONNECTIVITY = 16
 EXPANSION_ADD = 128
-FIRST_EXPANSION = 64
-LAST_EXPANSION = 4096
 ADD_CHUNK = 10_000
-PROBES = 200
-"""Vectors of the collection that recall is measured with."""
+FIRST_CHECKPOINT = 100_000
+"""Rows after which a build is first saved; then at each growth by half, so that writing stays cheap."""
+
+MAX_DEAD_SHARE = 0.2
+"""Of the index: with more removed rows than this in it, it is built anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexQuality:
-    """Measured on vectors of the collection itself, itself not counted among the neighbours.
+class IndexState:
+    """What an index file holds; fields as in `CopyState`.
 
     Attributes:
-        recall_at_10: share of the exact ten nearest that the index finds.
-        expansion: of the search; wider finds more and takes longer.
-        num_probes: queries that this was measured with.
+        removed: how many vectors the collection had removed when the first was added; those that went since
+            are in it still.
+        file: its name.
+        size: its bytes; usearch may crash on a file that was cut off.
     """
 
-    recall_at_10: float
-    expansion: int
-    num_probes: int
+    collection: str
+    count: int
+    number: int
+    removed: int
+    file: str
+    size: int
 
 
 class HnswIndex:
-    """Nearest neighbours by positions in the matrix, which never change while the state's history lasts."""
+    """Nearest neighbours by row id."""
 
     def __init__(self, stem: Path):
-        """An index at `stem` + `.usearch`, loaded or made by `update`."""
-        self._path = stem.with_name(stem.name + ".usearch")
+        """An index in files that begin with `stem`; nothing is read before it is needed."""
+        self._stem = stem
         self._state_path = stem.with_name(stem.name + ".usearch.json")
         self._lock = stem.with_name(stem.name + ".usearch.lock")
-        self._index: Any = None
-        self._state: CopyState | None = None
+        self._opened: tuple[IndexState, Any] | None = None
 
-    def current(self, state: CopyState) -> bool:
-        """Whether the index on disk holds all of a matrix."""
-        return read_state(self._state_path) == state and self._path.exists()
+    def usable(self, matrix: CopyState) -> IndexState | None:
+        """The state of the index on disk, if it belongs to this matrix and not too much of it is gone."""
+        state = read_record(self._state_path, IndexState)
+        if state is None or state.collection != matrix.collection:
+            return None
+        gone = matrix.removed - state.removed
+        # An older copy of the collection in its place counts back: then numbers may come twice.
+        if not (gone > 0 or (gone == 0 and state.number <= matrix.number)):
+            return None
+        if gone > MAX_DEAD_SHARE * state.count:
+            return None
+        try:
+            whole = self._file(state.file).stat().st_size == state.size
+        except OSError:
+            whole = False
+        return state if whole else None
 
-    def update(self, state: CopyState, vectors: np.ndarray) -> None:
-        """Load the index if it is of this state; otherwise add what it lacks, or build it anew."""
-        if self._index is not None and self._state == state:
-            return
-        with exclusive(self._lock):
-            kept = read_state(self._state_path)
-            index = _new_index(vectors.shape[1])
-            if not self._continues(kept, state) or not _loads(index, self._path):
-                kept, index = None, _new_index(vectors.shape[1])
-            start = len(index)
-            for first in range(start, len(vectors), ADD_CHUNK):
-                last = min(first + ADD_CHUNK, len(vectors))
-                index.add(np.arange(first, last), vectors[first:last])
-            if start < len(vectors) or kept != state:
-                partial = self._path.with_name(self._path.name + ".partial")
-                # The old state goes first: a kill in between costs a rebuild, never a wrong index.
-                self._state_path.unlink(missing_ok=True)
-                index.save(str(partial))
-                with partial.open("rb") as file:
-                    os.fsync(file.fileno())
-                partial.replace(self._path)
-                write_state(self._state_path, state)
-        self._index, self._state = index, state
-
-    def search(self, query: np.ndarray, count: int, expansion: int) -> np.ndarray:
-        """Positions of about the `count` nearest to a query (E,), or to queries (Q, E): (Q, count)."""
-        self._index.expansion_search = max(expansion, count)
-        return np.asarray(self._index.search(query, count).keys).astype(np.int64)
-
-    def tune(self, vectors: np.ndarray, target: float, *, seed: int = 0) -> IndexQuality:
-        """The narrowest search that reaches a recall, measured against exact search.
+    def build(
+        self,
+        matrix: CopyState,
+        ids: np.ndarray,
+        numbers: np.ndarray,
+        vectors: np.ndarray,
+        *,
+        wait_seconds: float = 600,
+        threads: int = 0,
+    ) -> None:
+        """Add what the index lacks, or build it anew; goes on where a killed build was last saved.
 
         Args:
-            vectors: (N, E), the matrix that the index holds.
-            target: recall@10 to reach; the widest search tried is LAST_EXPANSION.
-            seed: of the choice of probes.
-        """
-        chosen = np.random.default_rng(seed).choice(len(vectors), min(PROBES, len(vectors)), replace=False)
-        probes = np.asarray(vectors[np.sort(chosen)])
-        exact = _exact_nearest(probes, vectors, 11)
-        expansion = FIRST_EXPANSION
-        while True:
-            found = self.search(probes, min(11, len(vectors)), expansion)
-            shares = [_overlap(f, e, own) for f, e, own in zip(found, exact, np.sort(chosen), strict=True)]
-            recall = float(np.mean(shares))
-            if recall >= target or expansion >= LAST_EXPANSION:
-                return IndexQuality(recall_at_10=recall, expansion=expansion, num_probes=len(probes))
-            expansion *= 2
+            matrix: state of the rows.
+            ids: (N,) row ids.
+            numbers: (N,) numbers of their vectors, ascending.
+            vectors: (N, E) of unit length.
+            wait_seconds: for another process that builds.
+            threads: 0 takes all processors.
 
-    @staticmethod
-    def _continues(kept: CopyState | None, state: CopyState) -> bool:
-        return (
-            kept is not None
-            and (kept.collection, kept.removed) == (state.collection, state.removed)
-            and kept.count <= state.count
+        Raises:
+            Busy: another process builds, and went on for longer than that.
+        """
+        with exclusive(self._lock, wait_seconds=wait_seconds):
+            kept = self.usable(matrix)
+            index = _new_index(vectors.shape[1])
+            start, removed = 0, matrix.removed
+            if kept is not None and _opens(index, self._file(kept.file), view=False):
+                start = int(np.searchsorted(numbers, kept.number, "right"))
+                removed = kept.removed  # what went since then is still in it
+            else:
+                index = _new_index(vectors.shape[1])
+            saved, last = len(index), start
+            while last < len(ids):
+                first, last = last, min(last + ADD_CHUNK, len(ids))
+                index.add(ids[first:last], vectors[first:last], threads=threads)
+                if last == len(ids) or len(index) >= max(FIRST_CHECKPOINT, 1.5 * saved):
+                    self._save(index, matrix.collection, int(numbers[last - 1]), removed)
+                    saved = len(index)
+
+    def search(self, state: IndexState, queries: np.ndarray, count: int, expansion: int) -> np.ndarray:
+        """Row ids (K,) of about the `count` nearest to a query (E,), or (Q, K) to queries (Q, E).
+
+        Missing results are -1.
+        """
+        if self._opened is None or self._opened[0] != state:
+            index = _new_index(queries.shape[-1])
+            if not _opens(index, self._file(state.file), view=True):
+                # A builder has put a newer one in its place, or the file is damaged.
+                self._state_path.unlink(missing_ok=True)
+                raise Siglip2Error(f"the index {self._file(state.file)} cannot be read: search again")
+            self._opened = (state, index)
+        index = self._opened[1]
+        index.expansion_search = max(expansion, count)
+        matches = index.search(queries, min(count, max(len(index), 1)))
+        if queries.ndim == 1:
+            return np.asarray(matches.keys).astype(np.int64)
+        keys = np.asarray(matches.keys).astype(np.int64)
+        valid = np.arange(keys.shape[1]) < np.asarray(matches.counts)[:, None]
+        return np.where(valid, keys, -1)
+
+    def _save(self, index: Any, collection: str, number: int, removed: int) -> None:
+        name = f"{self._stem.name}.{uuid4().hex[:12]}.usearch"
+        path = self._file(name)
+        index.save(str(path))
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+        state = IndexState(
+            collection=collection,
+            count=len(index),
+            number=number,
+            removed=removed,
+            file=name,
+            size=path.stat().st_size,
         )
+        write_record(self._state_path, state)
+        for old in self._stem.parent.glob(f"{self._stem.name}.*.usearch"):
+            if old.name != name:
+                with suppress(OSError):  # where open files cannot be removed, the next save does
+                    old.unlink()
+
+    def _file(self, name: str) -> Path:
+        return self._stem.with_name(name)
 
 
 def has_usearch() -> bool:
@@ -131,27 +182,10 @@ def _new_index(embed_dim: int) -> Any:
     )
 
 
-def _loads(index: Any, path: Path) -> bool:
+def _opens(index: Any, path: Path, *, view: bool) -> bool:
+    """Whether a file could be read (for adding), or mapped (for searching)."""
     try:
-        index.load(str(path))
+        (index.view if view else index.load)(str(path))
     except Exception:  # a damaged file makes usearch raise many things; all mean: build it anew
         return False
     return True
-
-
-def _exact_nearest(probes: np.ndarray, vectors: np.ndarray, count: int, chunk: int = 65536) -> np.ndarray:
-    """Positions (P, count) of the nearest vectors, best first, in memory that does not grow with N."""
-    scores = np.zeros((len(probes), 0), np.float32)
-    positions = np.zeros((len(probes), 0), np.int64)
-    for start in range(0, len(vectors), chunk):
-        part = probes @ np.asarray(vectors[start : start + chunk]).T
-        here = np.broadcast_to(np.arange(start, start + part.shape[1]), part.shape)
-        scores, positions = np.concatenate([scores, part], 1), np.concatenate([positions, here], 1)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-        scores, positions = np.take_along_axis(scores, order, 1), np.take_along_axis(positions, order, 1)
-    return positions
-
-
-def _overlap(found: np.ndarray, exact: np.ndarray, own: int) -> float:
-    right = set(exact[exact != own][:10].tolist())
-    return len(right & set(found[found != own][:10].tolist())) / max(len(right), 1)

@@ -1,94 +1,98 @@
 """A model's vectors as one memory-mapped matrix: a copy that can always be made again."""
 
-import json
 import os
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from siglip2.search.copies import CopyState, exclusive, read_record, write_record
 from siglip2.search.rows import StoredModel
 from siglip2.search.store import Store
 
+_ENDINGS = ("ids", "numbers", "f32")
 
-@dataclass(frozen=True, kw_only=True)
-class CopyState:
-    """How far a copy of the vectors has come.
+
+class Mapped(NamedTuple):
+    """A copy, mapped from disk.
 
     Attributes:
-        collection: id of the collection that it copies.
-        count: rows in it.
-        number: of the last vector in it.
-        removed: how many vectors the collection had removed at that time.
+        state: how far it has come.
+        ids: (N,) int64, of the rows, in order of their vectors' arrival.
+        numbers: (N,) int64, of the vectors, ascending.
+        vectors: (N, E) float32.
     """
 
-    collection: str
-    count: int
-    number: int
-    removed: int
+    state: CopyState
+    ids: np.ndarray
+    numbers: np.ndarray
+    vectors: np.ndarray
 
 
 class VectorMatrix:
-    """Row ids (N,) int64 and vectors (N, E) float32 on disk, in order of their arrival."""
+    """Three files beside the collection: row ids, numbers and vectors."""
 
     def __init__(self, folder: Path, collection: str, model: StoredModel):
         self._stem = folder / model.fingerprint
         self._collection = collection
         self._model = model
-        self._loaded: tuple[CopyState, np.ndarray, np.ndarray] | None = None
+        self._loaded: Mapped | None = None
 
-    def open(self, store: Store) -> tuple[CopyState, np.ndarray, np.ndarray]:
-        """Bring the copy up to date and map it: its state, ids and vectors."""
+    def open(self, store: Store) -> Mapped:
+        """Bring the copy up to date and map it."""
         number, removed = store.state(self._model)
-        state = read_state(self._file("json"))
+        state = read_record(self._file("json"), CopyState)
         fresh = CopyState(collection=self._collection, count=0, number=0, removed=removed)
-        if state is None or not self._usable(state, removed):
+        if state is None or not self._usable(state, removed) or state.number > number:
             state = fresh
         if state.number != number or state is fresh:
             with exclusive(self._file("lock")):
-                state = self._append(store, fresh)
+                state = self._append(store, fresh, number)
         loaded = self._loaded
-        if loaded is None or loaded[0] != state:
+        if loaded is None or loaded.state != state:
             shape = (state.count, self._model.embed_dim)
-            loaded = (state, self._map("ids", np.int64, shape[:1]), self._map("f32", np.float32, shape))
+            ids, numbers = (self._map(ending, np.int64, shape[:1]) for ending in ("ids", "numbers"))
+            loaded = Mapped(state, ids, numbers, self._map("f32", np.float32, shape))
             self._loaded = loaded
         return loaded
 
-    def _append(self, store: Store, fresh: CopyState) -> CopyState:
+    def _append(self, store: Store, fresh: CopyState, newest: int) -> CopyState:
         # Read again: whoever held the lock before may have done the work.
-        state = read_state(self._file("json"))
-        if state is None or not self._usable(state, fresh.removed):
+        state = read_record(self._file("json"), CopyState)
+        # A number beyond the newest: an older copy of the collection was put in its place.
+        if state is None or not self._usable(state, fresh.removed) or state.number > newest:
             state = fresh
-            for ending in ("ids", "f32"):
+            for ending in _ENDINGS:
                 # Other processes may still have the old ones mapped.
                 self._file(ending).unlink(missing_ok=True)
         count, number = state.count, state.number
-        with _open_at(self._file("ids"), 8 * count) as ids_file:
-            row_bytes = 4 * self._model.embed_dim
-            with _open_at(self._file("f32"), row_bytes * count) as vectors_file:
-                for numbers, ids, vectors in store.vectors_after(self._model, number):
-                    ids_file.write(ids.tobytes())
-                    vectors_file.write(vectors.tobytes())
-                    count, number = count + len(ids), int(numbers[-1])
-                for file in (ids_file, vectors_file):
-                    file.flush()
-                    os.fsync(file.fileno())
+        with ExitStack() as opened:
+            files = [
+                opened.enter_context(_open_at(self._file(ending), size * count))
+                for ending, size in self._row_bytes().items()
+            ]
+            for numbers, ids, vectors in store.vectors_after(self._model, number):
+                for file, part in zip(files, (ids, numbers, vectors), strict=True):
+                    file.write(part.tobytes())
+                count, number = count + len(ids), int(numbers[-1])
+            for file in files:
+                file.flush()
+                os.fsync(file.fileno())
         state = CopyState(collection=self._collection, count=count, number=number, removed=fresh.removed)
-        write_state(self._file("json"), state)
+        write_record(self._file("json"), state)
         return state
 
     def _usable(self, state: CopyState, removed: int) -> bool:
         if (state.collection, state.removed) != (self._collection, removed):
             return False
-        sizes = {"ids": 8 * state.count, "f32": 4 * self._model.embed_dim * state.count}
         return all(
-            self._file(ending).exists() and self._file(ending).stat().st_size >= size
-            for ending, size in sizes.items()
+            self._file(ending).exists() and self._file(ending).stat().st_size >= size * state.count
+            for ending, size in self._row_bytes().items()
         )
+
+    def _row_bytes(self) -> dict[str, int]:
+        return dict(zip(_ENDINGS, (8, 8, 4 * self._model.embed_dim), strict=True))
 
     def _map(self, ending: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
         if shape[0] == 0:
@@ -97,35 +101,6 @@ class VectorMatrix:
 
     def _file(self, ending: str) -> Path:
         return self._stem.with_name(f"{self._stem.name}.{ending}")
-
-
-def read_state(path: Path) -> CopyState | None:
-    """The state of a copy; None where there is none that can be read."""
-    try:
-        return CopyState(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def write_state(path: Path, state: CopyState) -> None:
-    """Write a state beside the old one and put it in its place."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w") as file:
-        json.dump(asdict(state), file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """One process at a time, on any system: SQLite's lock, which ends with the process that holds it."""
-    lock = sqlite3.connect(path, timeout=600, isolation_level=None)
-    try:
-        lock.execute("BEGIN EXCLUSIVE")
-        yield
-    finally:
-        lock.close()
 
 
 def _open_at(path: Path, size: int) -> BinaryIO:

@@ -1,6 +1,6 @@
 """A query of several terms, and how rows are scored by it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,13 +31,18 @@ class Query:
     is wanted.
     """
 
-    def __init__(self, wanted: Sequence[Term], unwanted: Sequence[Term], sample: np.ndarray):
-        """Take the terms' spread from a sample (S, E) of the collection."""
+    def __init__(
+        self, wanted: Sequence[Term], unwanted: Sequence[Term], make_sample: Callable[[], np.ndarray]
+    ):
+        """Take the terms' spread from a sample (S, E) of the collection; a single term does without."""
         self.wanted, self.unwanted = wanted, unwanted
+        self.vector = wanted[0].vector
         self.is_single = len(wanted) == 1 and not unwanted
+        if self.is_single:
+            return
+        sample = make_sample()
         self._wanted = [(term, *_spread(sample @ term.vector)) for term in wanted]
         self._unwanted = [(term, *_spread(sample @ term.vector)) for term in unwanted]
-        self.vector = wanted[0].vector
         if len(wanted) > 1:
             mixed = np.sum([term.weight / spread * term.vector for term, _, spread in self._wanted], axis=0)
             # Not normalised by 1e-8 as embeddings are: only its direction matters to an index.

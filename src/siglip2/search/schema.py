@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS items (
     width INTEGER, height INTEGER, taken_at TEXT, latitude REAL, longitude REAL, camera TEXT,
     columns TEXT NOT NULL
 );
+CREATE INDEX IF NOT EXISTS items_of_kind ON items(kind);
 CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, item INTEGER NOT NULL REFERENCES items(id) ON DELETE CASCADE,
     size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL

@@ -7,17 +7,20 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import get_args
 from uuid import uuid4
 
 import numpy as np
 
 from siglip2.errors import InvalidInput, Siglip2Error
 from siglip2.search.filters import Filter, to_sql
-from siglip2.search.rows import BrokenFile, NewRow, PhotoFacts, Row, SeenFile, StoredModel
+from siglip2.search.rows import BrokenFile, Kind, NewRow, PhotoFacts, Row, SeenFile, StoredModel
 from siglip2.search.schema import TABLES, VERSION
 
 BUSY_SECONDS = 60
 """A second writer waits this long for the first one's batch."""
+
+ROWS_AT_ONCE = 500
 
 _FACTS = "width, height, taken_at, latitude, longitude, camera"
 _MODEL = "key, model_id, fingerprint, embed_dim, logit_scale, logit_bias"
@@ -175,6 +178,11 @@ class SqliteStore:
         sql, parameters = self._filtered(model, where)
         return self._all(f"SELECT count(*) {sql}", parameters)[0][0]
 
+    def kinds(self, model: StoredModel) -> set[Kind]:
+        """As `Store` says."""
+        sql = "SELECT EXISTS (SELECT 1 FROM items JOIN vectors ON item = id WHERE kind = ? AND model = ?)"
+        return {kind for kind in get_args(Kind) if self._all(sql, [kind, model.key])[0][0]}
+
     def matching(self, model: StoredModel, where: Sequence[Filter]) -> np.ndarray:
         """As `Store` says."""
         sql, parameters = self._filtered(model, where)
@@ -183,22 +191,24 @@ class SqliteStore:
 
     def rows(self, ids: Sequence[int]) -> list[Row]:
         """As `Store` says."""
-        found: list[Row] = []
-        for row_id in ids:
-            sql = f"SELECT kind, text, columns, {_FACTS} FROM items WHERE id = ?"
-            for kind, text, columns, *facts in self._all(sql, [row_id]):
-                places = self._all("SELECT path FROM files WHERE item = ? ORDER BY path", [row_id])
-                found.append(
-                    Row(
-                        id=row_id,
-                        kind=kind,
-                        paths=tuple(os.fsdecode(path) for (path,) in places),
-                        text=text,
-                        facts=PhotoFacts(**dict(zip(_FACTS.split(", "), facts, strict=True))),
-                        columns=json.loads(columns),
-                    )
+        found: dict[int, Row] = {}
+        for start in range(0, len(ids), ROWS_AT_ONCE):
+            chosen = [json.dumps(list(ids[start : start + ROWS_AT_ONCE]))]
+            among = "IN (SELECT value FROM json_each(?))"
+            places: dict[int, list[str]] = {}
+            for item, path in self._all(f"SELECT item, path FROM files WHERE item {among}", chosen):
+                places.setdefault(item, []).append(os.fsdecode(path))
+            sql = f"SELECT id, kind, text, columns, {_FACTS} FROM items WHERE id {among}"
+            for row_id, kind, text, columns, *facts in self._all(sql, chosen):
+                found[row_id] = Row(
+                    id=row_id,
+                    kind=kind,
+                    paths=tuple(sorted(places.get(row_id, []), key=os.fsencode)),
+                    text=text,
+                    facts=PhotoFacts(**dict(zip(_FACTS.split(", "), facts, strict=True))),
+                    columns=json.loads(columns),
                 )
-        return found
+        return [found[row_id] for row_id in ids if row_id in found]
 
     def vector(self, model: StoredModel, row_id: int) -> np.ndarray | None:
         """As `Store` says."""

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from siglip2.search.filters import Filter
-from siglip2.search.rows import BrokenFile, NewRow, Row, SeenFile, StoredModel
+from siglip2.search.rows import BrokenFile, Kind, NewRow, Row, SeenFile, StoredModel
 
 
 class Store(Protocol):
@@ -52,6 +52,10 @@ class Store(Protocol):
 
     def count(self, model: StoredModel, where: Sequence[Filter] = ()) -> int:
         """Number of rows that have a vector of the model and pass the filters."""
+        ...
+
+    def kinds(self, model: StoredModel) -> set[Kind]:
+        """Whether there are photos, texts, or both; at once, however many."""
         ...
 
     def matching(self, model: StoredModel, where: Sequence[Filter]) -> np.ndarray:

@@ -1,6 +1,5 @@
-"""Checks on a whole collection: are its vectors still those of its files, and which photos are alike?"""
+"""A check on a collection: are its vectors still those that the model makes of its files?"""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,8 @@ if TYPE_CHECKING:
 SAME_VECTOR = 0.99
 """Runtimes and precisions of one model differ by less than this cosine."""
 
-CHUNK = 1024
+CHUNK = 256
+"""Rows in memory at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,70 +32,34 @@ class VerifyReport:
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class DuplicateGroup:
-    """Rows that are nearly the same, each to at least one other of the group.
-
-    Attributes:
-        rows: two or more.
-        least_cosine: of the pairs that joined them.
-    """
-
-    rows: tuple[Row, ...]
-    least_cosine: float
-
-
 def verify(collection: "Collection", sample: int, *, seed: int = 0) -> VerifyReport:
     """Make the vectors of randomly chosen rows again and compare them with the stored ones."""
     ids, _ = collection.vectors.all(collection.store)
-    chosen = np.random.default_rng(seed).choice(len(ids), min(sample, len(ids)), replace=False)
-    smallest, problems = 1.0, []
-    rows = collection.store.rows(ids[np.sort(chosen)].tolist())
-    for row in rows:
-        stored = collection.store.vector(collection.model, row.id)
-        name = row.paths[0] if row.paths else row.text or ""
-        if stored is None:
-            continue
-        if row.kind == "text":
-            made, broken = collection.encoder.embed_texts([name]), []
-        else:
-            made, broken = collection.encoder.embed_images([name], on_error="skip")
-        problems.extend(each.reason for each in broken)
-        for vector in made:
-            cosine = float(vector @ stored)
+    chosen = np.sort(np.random.default_rng(seed).choice(len(ids), min(sample, len(ids)), replace=False))
+    smallest, checked = 1.0, 0
+    problems: list[str] = []
+    for start in range(0, len(chosen), CHUNK):
+        for row in collection.store.rows(ids[chosen[start : start + CHUNK]].tolist()):
+            stored = collection.store.vector(collection.model, row.id)
+            if stored is None:  # removed in the meantime
+                continue
+            checked += 1
+            made, problem = _made_again(collection, row)
+            if problem:
+                problems.append(problem)
+            if made is None:
+                continue
+            cosine = float(made @ stored)
             smallest = min(smallest, cosine)
             if cosine < SAME_VECTOR:
+                name = row.paths[0] if row.paths else row.text
                 problems.append(f"{name} has changed: cosine {cosine:.4f} to the stored vector")
-    return VerifyReport(checked=len(rows), smallest_cosine=smallest, problems=tuple(problems))
+    return VerifyReport(checked=checked, smallest_cosine=smallest, problems=tuple(problems))
 
 
-def duplicates(collection: "Collection", similarity: float) -> Iterator[DuplicateGroup]:
-    """Groups of rows whose vectors have at least this cosine. Compares every pair: time grows with N^2."""
-    ids, vectors = collection.vectors.all(collection.store)
-    parent = np.arange(len(ids))
-    least: dict[int, float] = {}
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = int(parent[index])
-        return index
-
-    for first in range(0, len(ids), CHUNK):
-        left = np.asarray(vectors[first : first + CHUNK])
-        for second in range(first, len(ids), CHUNK):
-            cosines = left @ np.asarray(vectors[second : second + CHUNK]).T
-            for a, b in zip(*np.nonzero(cosines >= similarity), strict=True):
-                if first + a < second + b:
-                    one, other = root(first + int(a)), root(second + int(b))
-                    lowest = min(float(cosines[a, b]), least.get(one, 1.0), least.get(other, 1.0))
-                    parent[max(one, other)] = min(one, other)
-                    least[min(one, other)] = lowest
-    members: dict[int, list[int]] = {}
-    for index in range(len(ids)):
-        members.setdefault(root(index), []).append(int(ids[index]))
-    for first, group in members.items():
-        if len(group) > 1:
-            yield DuplicateGroup(
-                rows=tuple(collection.store.rows(group)), least_cosine=min(least[first], 1.0)
-            )
+def _made_again(collection: "Collection", row: Row) -> tuple[np.ndarray | None, str | None]:
+    """The vector of a row's file or text as it is now, or why there is none."""
+    if row.kind == "text":
+        return collection.encoder.embed_texts([row.text or ""])[0], None
+    vectors, broken = collection.encoder.embed_images([row.paths[0] if row.paths else ""], on_error="skip")
+    return (None, broken[0].reason) if broken else (vectors[0], None)

@@ -1,18 +1,19 @@
 """The nearest vectors of a collection: by exact scan, or by index where there are too many for one."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from siglip2.errors import InvalidInput
+from siglip2.search.background import start_build
+from siglip2.search.copies import CopyState, read_record, write_record
 from siglip2.search.filters import Filter
-from siglip2.search.hnsw import FIRST_EXPANSION, HnswIndex, IndexQuality, has_usearch
-from siglip2.search.matrix import CopyState, VectorMatrix
+from siglip2.search.hnsw import HnswIndex, IndexState, has_usearch
+from siglip2.search.matrix import Mapped, VectorMatrix
 from siglip2.search.query import Query, best
+from siglip2.search.recall import FIRST_EXPANSION, IndexQuality, tune
 from siglip2.search.rows import StoredModel
 from siglip2.search.store import Store
 
@@ -21,101 +22,176 @@ Mode: TypeAlias = Literal["auto", "exact", "index"]
 EXACT_ROWS = 100_000
 """Up to here every query is compared with every row."""
 
+TAIL_ROWS = 20_000
+"""Rows that an index may lack before it is brought up to date; they are scanned."""
+
 SAMPLE_ROWS = 1000
 SCAN_CHUNK = 65_536
 RECALL_TARGET = 0.98
 
 
 class VectorSearch:
-    """Copies of a model's vectors in a folder beside the collection, and searches in them."""
+    """Copies of a model's vectors in the folder COLLECTION.cache, and searches in them."""
 
-    def __init__(self, folder: Path, collection: str, model: StoredModel):
-        """Nothing is read before the first search."""
-        self._folder, self._model = folder, model
-        self._matrix = VectorMatrix(folder, collection, model)
-        self._index = HnswIndex(folder / model.fingerprint)
-        self._quality_file = folder / f"{model.fingerprint}.quality.json"
-        self._sample: tuple[CopyState, np.ndarray, int, int] | None = None
+    def __init__(self, place: Path, collection: str, model: StoredModel):
+        """Nothing is read before the first search.
+
+        Args:
+            place: the collection's file.
+            collection: its id.
+            model: whose vectors are searched.
+        """
+        self._place, self._model = place, model
+        self._folder = place.with_name(place.name + ".cache")
+        self._matrix = VectorMatrix(self._folder, collection, model)
+        self._index = HnswIndex(self._folder / model.fingerprint)
+        self._quality_file = self._folder / f"{model.fingerprint}.quality.json"
+        self._sample: tuple[CopyState, np.ndarray] | None = None
+        self._order: tuple[CopyState, np.ndarray | None] | None = None
+        self._build_asked = False
 
     def refresh(self, store: Store) -> None:
-        """Bring the copies up to date, the index where the collection is large enough for one."""
-        state, _, vectors = self._open(store)
-        if state.count > EXACT_ROWS and has_usearch():
-            self._index.update(state, vectors)
+        """Bring the copies up to date; a collection too large for scans gets its index in the background."""
+        self._ask_for_index(self.open(store))
 
-    def optimise(self, store: Store, recall: float = RECALL_TARGET) -> IndexQuality:
+    def optimise(
+        self,
+        store: Store,
+        recall: float | None = None,
+        *,
+        wait_seconds: float = 600,
+        threads: int = 0,
+    ) -> IndexQuality:
         """Build the index whatever the size, and find the search width that reaches a recall.
+
+        A killed build goes on where it was last saved; until a build ends, the older index serves.
+
+        Args:
+            store: of the collection.
+            recall: recall@10 to reach, kept for later builds; None takes the one kept, at first 0.98.
+            wait_seconds: for another process that builds.
+            threads: of the build; 0 takes all processors.
 
         Raises:
             InvalidInput: an empty collection.
+            Busy: another process builds, and went on for longer than that.
         """
-        state, _, vectors = self._open(store)
-        if not state.count:
+        kept = self.quality()
+        target = recall if recall is not None else kept.target if kept else RECALL_TARGET
+        mapped = self.open(store)
+        if not mapped.state.count:
             raise InvalidInput("the collection is empty: `siglip2 index add FOLDER` fills it")
-        self._index.update(state, vectors)
-        quality = self._index.tune(vectors, recall)
-        self._quality_file.write_text(json.dumps(asdict(quality)))
+        self._index.build(*mapped, wait_seconds=wait_seconds, threads=threads)
+        index = self._index.usable(mapped.state)
+        if index is None:
+            raise InvalidInput(f"the index in {self._folder} was removed while it was built")
+        quality = tune(lambda *asked: self._index.search(index, *asked), mapped.ids, mapped.vectors, target)
+        write_record(self._quality_file, quality)
         return quality
 
     def quality(self) -> IndexQuality | None:
-        """What `optimise` measured last."""
-        try:
-            return IndexQuality(**json.loads(self._quality_file.read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
+        """What was measured when the index was last built."""
+        return read_record(self._quality_file, IndexQuality)
 
-    def has_current_index(self, store: Store) -> bool:
-        """Whether the index on disk holds every vector."""
-        return self._index.current(self._open(store)[0])
+    def index_state(self, store: Store) -> IndexState | None:
+        """What the index on disk holds; None where there is none that serves."""
+        return self._index.usable(self.open(store).state)
 
     def sample(self, store: Store) -> np.ndarray:
         """(S, E) vectors spread evenly over the collection."""
-        return self._facts(store)[1]
-
-    def has_images(self, store: Store) -> bool:
-        """Whether there are photos."""
-        return self._facts(store)[2] > 0
-
-    def is_mixed(self, store: Store) -> bool:
-        """Whether there are both photos and texts."""
-        _, _, images, texts = self._facts(store)
-        return images > 0 and texts > 0
+        mapped = self.open(store)
+        if self._sample is None or self._sample[0] != mapped.state:
+            count = mapped.state.count
+            places = np.unique(np.linspace(0, count - 1, SAMPLE_ROWS).astype(int)) if count else []
+            sample = np.asarray(mapped.vectors[places]).reshape(-1, self._model.embed_dim)
+            self._sample = (mapped.state, sample)
+        return self._sample[1]
 
     def nearest(
         self, store: Store, query: Query, where: Sequence[Filter], count: int, mode: Mode = "auto"
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The best rows: ids (K,), scores (K,) and vectors (K, E), best first."""
-        state, ids, vectors = self._open(store)
+        mapped = self.open(store)
         if where:
             # Filters come first: what passes is compared exactly, however little it is.
-            positions = np.flatnonzero(np.isin(ids, store.matching(self._model, where)))
-        elif mode == "index" or (mode == "auto" and state.count > EXACT_ROWS and self._index_ready(state)):
-            positions = self._from_index(state, vectors, query, count)
+            positions = np.flatnonzero(np.isin(mapped.ids, store.matching(self._model, where)))
         else:
-            positions = None
-        scores = self._scan(vectors, query, positions)
+            index = self._index_for(store, mapped, mode)
+            positions = None if index is None else self._candidates(mapped, index, query, count)
+        scores = self._scan(mapped.vectors, query, positions)
         chosen = best(scores, count)
         places = chosen if positions is None else positions[chosen]
-        return np.asarray(ids[places]), scores[chosen], np.asarray(vectors[places])
+        return np.asarray(mapped.ids[places]), scores[chosen], np.asarray(mapped.vectors[places])
+
+    def neighbours(self, store: Store, queries: np.ndarray, count: int) -> np.ndarray:
+        """Positions (Q, K) by the index of the rows nearest to queries (Q, E); -1 where there are fewer."""
+        mapped = self.open(store)
+        index = self._index_for(store, mapped, "index")
+        assert index is not None
+        found = self._index.search(index, queries, count, max(self._expansion(), 2 * count))
+        return self._positions(mapped, found.ravel()).reshape(found.shape)
 
     def all(self, store: Store) -> tuple[np.ndarray, np.ndarray]:
         """Ids (N,) and vectors (N, E), mapped from disk."""
-        _, ids, vectors = self._open(store)
-        return ids, vectors
+        mapped = self.open(store)
+        return mapped.ids, mapped.vectors
 
-    def _index_ready(self, state: CopyState) -> bool:
-        return has_usearch() and self._index.current(state)
+    def open(self, store: Store) -> Mapped:
+        """All ids, numbers and vectors, brought up to date and mapped from disk."""
+        self._folder.mkdir(exist_ok=True)
+        return self._matrix.open(store)
 
-    def _from_index(self, state: CopyState, vectors: np.ndarray, query: Query, count: int) -> np.ndarray:
-        self._index.update(state, vectors)
-        quality = self.quality()
+    def _index_for(self, store: Store, mapped: Mapped, mode: Mode) -> IndexState | None:
+        """The index to ask; None where rows are to be scanned."""
+        if mode == "exact" or (mode == "auto" and mapped.state.count <= EXACT_ROWS):
+            return None
+        index = self._index.usable(mapped.state)
+        if mode == "index" and (index is None or index.number < mapped.state.number):
+            self.optimise(store)
+            return self._index.usable(mapped.state)
+        self._ask_for_index(mapped, index)
+        if index is None or self._tail(mapped, index) < mapped.state.count - EXACT_ROWS or not has_usearch():
+            # Of a build that has just begun, or long ago: scanning all is hardly more than scanning the rest.
+            return None
+        return index
+
+    def _ask_for_index(self, mapped: Mapped, index: IndexState | None = None) -> None:
+        if self._build_asked or mapped.state.count <= EXACT_ROWS or not has_usearch():
+            return
+        index = index or self._index.usable(mapped.state)
+        if index is None or mapped.state.count - self._tail(mapped, index) > TAIL_ROWS:
+            self._build_asked = start_build(self._place, self._model.fingerprint)
+
+    @staticmethod
+    def _tail(mapped: Mapped, index: IndexState) -> int:
+        """Position of the first row that the index lacks."""
+        return int(np.searchsorted(mapped.numbers, index.number, "right"))
+
+    def _candidates(self, mapped: Mapped, index: IndexState, query: Query, count: int) -> np.ndarray:
         # Penalties and mixtures are applied to candidates, of which there have to be more than results.
         wanted = count if query.is_single else max(10 * count, 500)
-        wanted = min(wanted, state.count)
-        found = self._index.search(
-            query.vector, wanted, quality.expansion if quality else 2 * FIRST_EXPANSION
-        )
-        return np.sort(found)
+        # Some of what is found may have been removed since.
+        wanted += min(mapped.state.removed - index.removed, wanted)
+        found = self._index.search(index, query.vector, wanted, self._expansion())
+        positions = self._positions(mapped, found)
+        tail = self._tail(mapped, index)
+        rest = tail + best(self._scan(mapped.vectors[tail:], query, None), count)
+        return np.unique(np.concatenate([positions[positions >= 0], rest]))
+
+    def _expansion(self) -> int:
+        quality = self.quality()
+        return quality.expansion if quality else 2 * FIRST_EXPANSION
+
+    def _positions(self, mapped: Mapped, ids: np.ndarray) -> np.ndarray:
+        """Positions of row ids; -1 for those that are gone."""
+        if self._order is None or self._order[0] != mapped.state:
+            ascending = bool(np.all(mapped.ids[1:] > mapped.ids[:-1]))
+            self._order = (mapped.state, None if ascending else np.argsort(mapped.ids, kind="stable"))
+        order = self._order[1]
+        places = np.searchsorted(mapped.ids, ids, sorter=order)
+        places = np.minimum(places, len(mapped.ids) - 1)
+        positions = places if order is None else order[places]
+        return np.where(mapped.ids[positions] == ids, positions, -1)
 
     @staticmethod
     def _scan(vectors: np.ndarray, query: Query, positions: np.ndarray | None) -> np.ndarray:
@@ -126,19 +202,3 @@ class VectorSearch:
             part = vectors[start:end] if positions is None else vectors[positions[start:end]]
             parts.append(query.scores(np.asarray(part)))
         return np.concatenate(parts)
-
-    def _facts(self, store: Store) -> tuple[CopyState, np.ndarray, int, int]:
-        state, _, vectors = self._open(store)
-        facts = self._sample
-        if facts is None or facts[0] != state:
-            places = (
-                np.unique(np.linspace(0, state.count - 1, SAMPLE_ROWS).astype(int)) if state.count else []
-            )
-            images = store.count(self._model, [Filter("kind", "=", "image")])
-            sample = np.asarray(vectors[places]).reshape(-1, self._model.embed_dim)
-            self._sample = facts = (state, sample, images, state.count - images)
-        return facts
-
-    def _open(self, store: Store) -> tuple[CopyState, np.ndarray, np.ndarray]:
-        self._folder.mkdir(exist_ok=True)
-        return self._matrix.open(store)

@@ -1,0 +1,69 @@
+"""Files beside a collection that can always be made again: how far they have come, and who may write them."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+_Record = TypeVar("_Record")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyState:
+    """How far a copy of the vectors has come.
+
+    Attributes:
+        collection: id of the collection that it copies.
+        count: rows in it.
+        number: of the last vector in it.
+        removed: how many vectors the collection had removed at that time.
+    """
+
+    collection: str
+    count: int
+    number: int
+    removed: int
+
+
+class Busy(Exception):
+    """Another process is at the same work."""
+
+
+def read_record(path: Path, kind: type[_Record]) -> _Record | None:
+    """A dataclass from a JSON file; None where there is none that can be read."""
+    try:
+        return kind(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_record(path: Path, record: Any) -> None:
+    """Write a dataclass beside the old one and put it in its place: a reader sees one or the other."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w") as file:
+        json.dump(asdict(record), file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+@contextmanager
+def exclusive(path: Path, *, wait_seconds: float = 600) -> Iterator[None]:
+    """One process at a time, on any system: SQLite's lock, which ends with the process that holds it.
+
+    Raises:
+        Busy: another process held it for all that time.
+    """
+    lock = sqlite3.connect(path, timeout=wait_seconds, isolation_level=None)
+    try:
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            raise Busy(f"{path} is held by another process") from error
+        yield
+    finally:
+        lock.close()

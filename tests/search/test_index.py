@@ -1,0 +1,206 @@
+"""The index: older ones go on serving, kills cost nothing but time, near-duplicates are the scan's."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.search.vector_rows import make_vectors, open_search, unit, write_vectors
+
+from siglip2.search import vector_search
+from siglip2.search.collection import Collection
+from siglip2.search.duplicates import duplicates
+from siglip2.search.hnsw import MAX_DEAD_SHARE
+from siglip2.search.query import Query, Term
+from siglip2.search.sqlite_store import SqliteStore
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Indexes from 500 rows on; builds in the background are only noted."""
+    asked: list[Path] = []
+
+    def note(place: Path, _: str) -> bool:
+        asked.append(place)
+        return True
+
+    monkeypatch.setattr(vector_search, "EXACT_ROWS", 500)
+    monkeypatch.setattr(vector_search, "TAIL_ROWS", 100)
+    monkeypatch.setattr(vector_search, "start_build", note)
+    return asked
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    store = SqliteStore(tmp_path / "c")
+    write_vectors(store, make_vectors(1000))
+    store.close()
+    return tmp_path / "c"
+
+
+def nearest(search, store, vector: np.ndarray, mode="auto", count: int = 10) -> list[int]:
+    query = Query([Term(vector, 1.0, True)], [], lambda: np.zeros((0, 16), np.float32))
+    return search.nearest(store, query, [], count, mode)[0].tolist()
+
+
+def test_past_the_exact_size_an_index_is_asked_for(place, small):
+    store, search = open_search(place)
+    search.refresh(store)
+    nearest(search, store, make_vectors(1, seed=1)[0])
+    assert small == [place]  # once
+    search.optimise(store)
+    store.close()
+    store, search = open_search(place)
+    search.refresh(store)
+    assert small == [place]
+    write_vectors(store, make_vectors(101, seed=2), first=1000)
+    search.refresh(store)
+    assert small == [place] * 2
+    store.close()
+
+
+def test_an_older_index_serves_what_came_and_went_since(place):
+    store, search = open_search(place)
+    search.optimise(store)
+    new, gone = make_vectors(50, seed=3), make_vectors(1000)[:20]
+    write_vectors(store, new, first=1000)
+    store.forget_files([f"/{index:06}.jpg" for index in range(20)])
+    assert store.remove_unplaced() == 20
+    held = search.index_state(store)
+    assert held is not None
+    assert held.count == 1000
+    for vector in [*new, *gone]:
+        assert nearest(search, store, vector) == nearest(search, store, vector, "exact")
+    # Half of it gone: not worth keeping, until it is built again.
+    store.forget_files([f"/{index:06}.jpg" for index in range(20, int(1000 * MAX_DEAD_SHARE) + 1)])
+    store.remove_unplaced()
+    assert search.index_state(store) is None
+    assert nearest(search, store, new[0]) == nearest(search, store, new[0], "exact")
+    search.optimise(store)
+    held = search.index_state(store)
+    assert held is not None
+    assert held.count == 849
+    store.close()
+
+
+def test_the_recall_target_is_kept(place):
+    store, search = open_search(place)
+    assert search.optimise(store).target == 0.98
+    assert search.optimise(store, 0.9).target == 0.9
+    assert search.optimise(store).target == 0.9
+    assert search.quality() == search.optimise(store)
+    store.close()
+
+
+def test_an_older_collection_put_back_in_place(place, tmp_path):
+    store, search = open_search(place)
+    search.optimise(store)
+    store.close()
+    older = place.read_bytes()
+    store, search = open_search(place)
+    write_vectors(store, make_vectors(700, seed=4), first=1000)
+    search.optimise(store)
+    store.close()
+    place.write_bytes(older)
+    store, search = open_search(place)
+    probe = make_vectors(1, seed=5)[0]
+    assert len(search.open(store).ids) == 1000
+    assert nearest(search, store, probe) == nearest(search, store, probe, "exact")
+    store.close()
+
+
+BUILD = """
+import sys
+from pathlib import Path
+from siglip2.search import hnsw, vector_search
+hnsw.ADD_CHUNK, hnsw.FIRST_CHECKPOINT, vector_search.EXACT_ROWS = 20, 100, 500
+from tests.search.vector_rows import open_search
+store, search = open_search(Path(sys.argv[1]))
+print("ready", flush=True)
+search.optimise(store, threads=1)
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.slow)])
+def test_killed_while_it_builds(tmp_path, kills):
+    store = SqliteStore(tmp_path / "c")
+    vectors = make_vectors(6000)
+    write_vectors(store, vectors)
+    store.close()
+    moments, probes = random.Random(0), make_vectors(20, seed=6)
+    held: list[int] = []
+
+    def build(seconds: float | None) -> bool:
+        command = [sys.executable, "-c", BUILD, str(tmp_path / "c")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            if seconds is not None:
+                time.sleep(seconds)
+                process.kill()
+            return "done" in process.stdout.read()
+
+    for _ in range(kills):
+        build(moments.uniform(0, 0.6))
+        store, search = open_search(tmp_path / "c")
+        state = search.index_state(store)
+        held.append(state.count if state else 0)
+        for probe in probes:
+            assert nearest(search, store, probe)[0] == nearest(search, store, probe, "exact")[0]
+        store.close()
+    assert held == sorted(held)  # what was saved once is gone on from
+    assert build(None)
+    store, search = open_search(tmp_path / "c")
+    state = search.index_state(store)
+    assert state is not None
+    assert state.count == 6000
+    assert len(list((tmp_path / "c.cache").glob("*.usearch"))) == 1
+    same = [
+        set(nearest(search, store, probe)) & set(nearest(search, store, probe, "exact")) for probe in probes
+    ]
+    assert np.mean([len(each) for each in same]) > 9.8
+    store.close()
+
+
+def test_the_background_process_builds(place):
+    command = [sys.executable, "-m", "siglip2.search.background", str(place), "made-up"]
+    subprocess.run(command, check=True, timeout=60)
+    store, search = open_search(place)
+    state, quality = search.index_state(store), search.quality()
+    assert state is not None
+    assert state.count == 1000
+    assert quality is not None
+    assert quality.recall_at_10 > 0.98
+    store.close()
+
+
+def test_duplicates_by_index_are_those_by_scan(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    centres = make_vectors(300)
+    # Groups of 1 to 5, and one of 100: more than are asked for at first.
+    sizes = [*rng.integers(1, 6, size=299), 100]
+    spread = np.repeat(centres, sizes, axis=0) + rng.normal(scale=0.01, size=(sum(sizes), 16))
+    store = SqliteStore(tmp_path / "c")
+    model = write_vectors(store, unit(spread))
+    search = vector_search.VectorSearch(tmp_path / "c", store.id, model)
+
+    def no_encoder():
+        raise AssertionError("duplicates need no model")
+
+    collection = Collection(store, model, search, no_encoder)
+    by_index = list(duplicates(collection, 0.97))
+    monkeypatch.setattr(vector_search, "EXACT_ROWS", 10_000)
+    by_scan = list(duplicates(collection, 0.97))
+    assert [[row.id for row in group.rows] for group in by_index] == [
+        [row.id for row in group.rows] for group in by_scan
+    ]
+    assert [group.least_cosine for group in by_index] == [group.least_cosine for group in by_scan]
+    assert max(len(group.rows) for group in by_scan) == 100
+    assert len(by_scan) > 200
+    store.close()
