@@ -16,6 +16,7 @@ from torch import nn
 from siglip2.errors import InvalidInput, Siglip2Error
 from siglip2.export.facts import write_facts
 from siglip2.export.graphs import FixedImages, NaFlexImages, Texts
+from siglip2.export.vocabulary import complete_vocabulary
 from siglip2.runtime.torch import load_model
 from siglip2.weights.checkpoint import Checkpoint
 from siglip2.weights.hf import write_hf
@@ -84,6 +85,7 @@ def export(checkpoint: Checkpoint, folder: Path, to: Format, *, int8: bool = Fal
     folder.mkdir(parents=True, exist_ok=True)
     write_hf(checkpoint, folder)
     if to in ("transformers", "safetensors"):
+        complete_vocabulary(checkpoint, folder)
         return Exported(files=tuple(sorted(folder.iterdir())), differences={}, cosines={})
     write_facts(checkpoint, folder)
     files, differences, cosines = [], {}, {}
