@@ -23,8 +23,8 @@ from siglip2.serve.accounts.charging import (
     settle,
 )
 from siglip2.serve.accounts.database import Database
-from siglip2.serve.accounts.keys import hash_password, password_matches
 from siglip2.serve.accounts.ledger import NotEnoughCredit, find_errors
+from siglip2.serve.accounts.passwords import hash_password, password_matches
 from siglip2.serve.accounts.store import authenticate, create_account, create_key, grant, usage_by_day
 from siglip2.serve.accounts.tables import Account, ApiKey, Entry, Hold
 

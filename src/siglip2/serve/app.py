@@ -16,6 +16,8 @@ from siglip2.encoder import Encoder, load
 from siglip2.serve.accounts.charging import release_all
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.label_sets import RememberedLabelSets, StoredLabelSets
+from siglip2.serve.attempts import Attempts
+from siglip2.serve.cookies import CookieDoor
 from siglip2.serve.engine import Engine
 from siglip2.serve.errors import ApiError, bad_request
 from siglip2.serve.fetch import Fetcher
@@ -25,6 +27,7 @@ from siglip2.serve.models import Models
 from siglip2.serve.mounts import Mounts
 from siglip2.serve.rates import RateLimiter
 from siglip2.serve.routes import (
+    account_pages,
     admin,
     chat,
     classify,
@@ -38,6 +41,7 @@ from siglip2.serve.routes import (
     rerank,
     score,
     search,
+    sessions,
     vector_stores,
     voyage,
 )
@@ -63,6 +67,8 @@ ROUTERS = (
     model_list,
     organization,
     admin,
+    sessions,
+    account_pages,
     probes,
     console,
 )
@@ -106,6 +112,8 @@ def create_app(
         mounts=Mounts(settings.collections, models),
     )
 
+    attempts = Attempts(settings)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if service.database is not None:
@@ -118,6 +126,7 @@ def create_app(
         await models.stop()
         service.mounts.close()
         await service.rates.close()
+        await attempts.close()
         if service.database is not None:
             service.database.close()
 
@@ -128,12 +137,15 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.service = service
+    app.state.attempts = attempts
     for module in ROUTERS:
         statuses = PROBE_FAILURES if module is probes else REASONS
         app.include_router(module.router, responses=failures(*statuses))
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
+    if database is not None:
+        app.add_middleware(CookieDoor, settings=settings.sign_in)
     app.add_middleware(Gate, settings=settings, metrics=metrics)
     return app
 

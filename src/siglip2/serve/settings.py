@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
+from siglip2.serve.sign_in_settings import SignInSettings
+
 
 @dataclass(frozen=True, kw_only=True)
 class FetchSettings:
@@ -102,6 +104,7 @@ class ServeSettings:
         prices: of what is embedded.
         currency: what a million micro-units are called in costs.
         low_credit: micro-units; answers that leave an account less carry `x-credits-low`.
+        sign_in: signing up and signing in; by default what the environment says.
         fetch: limits of fetching image URLs.
         engine: how requests become batches.
     """
@@ -123,6 +126,7 @@ class ServeSettings:
     prices: Prices = field(default_factory=Prices)
     currency: str = "credit"
     low_credit: int = 0
+    sign_in: SignInSettings = field(default_factory=SignInSettings.of_environment)
     fetch: FetchSettings = field(default_factory=FetchSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
 

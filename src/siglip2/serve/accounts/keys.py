@@ -1,22 +1,15 @@
 """API keys: made, shown once, stored as a hash.
 
-A key has 256 random bits, so that one pass of SHA-256 is enough and a slow hash would only cost time; Argon2
-is for passwords, which people choose.
+A key has 256 random bits, so that one pass of SHA-256 is enough and a slow hash would only cost time;
+`passwords` has one for what people choose.
 """
 
 import hashlib
 import secrets
 from dataclasses import dataclass
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
-
 PREFIX = "sg2_"
 SCOPES = ("classify", "embed", "score", "search")
-
-MIN_PASSWORD = 10
-
-_hasher = PasswordHasher()
 
 
 @dataclass(frozen=True)
@@ -43,16 +36,3 @@ def make_key() -> NewKey:
 def hash_key(secret: str) -> str:
     """What is stored of a key, and looked up."""
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def hash_password(password: str) -> str:
-    """Argon2id with the library's parameters."""
-    return _hasher.hash(password)
-
-
-def password_matches(password_hash: str, password: str) -> bool:
-    """Whether this password was hashed."""
-    try:
-        return _hasher.verify(password_hash, password)
-    except (VerificationError, InvalidHashError):
-        return False

@@ -2,16 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from siglip2.errors import InvalidInput
+from siglip2.serve.accounts.account_keys import add_key
 from siglip2.serve.accounts.database import Database
-from siglip2.serve.accounts.keys import MIN_PASSWORD, SCOPES, hash_key, hash_password, make_key
+from siglip2.serve.accounts.keys import SCOPES, hash_key
 from siglip2.serve.accounts.ledger import move
+from siglip2.serve.accounts.passwords import checked_email, checked_password, hash_password
+from siglip2.serve.accounts.sessions import SESSION_PREFIX, find_session
 from siglip2.serve.accounts.tables import Account, ApiKey, Usage
+
+
+class EmailTaken(InvalidInput):
+    """There is an account of this e-mail address."""
+
+    def __init__(self, email: str):
+        super().__init__(f"there is an account for {email} already")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +43,18 @@ class Caller:
 
 
 def authenticate(database: Database, secret: str) -> Caller | None:
-    """The caller of a key, or None if it is unknown, expired, revoked, or its account is switched off."""
+    """The caller of a key, or None if it is unknown, expired, revoked, or its account is switched off.
+
+    The token of a session, which the browser's cookie holds, stands for the key of the account's console.
+    """
+    if secret.startswith(SESSION_PREFIX):
+        signed_in = find_session(database, secret)
+        condition = ApiKey.id == (None if signed_in is None else signed_in.console_key_id)
+    else:
+        condition = ApiKey.key_hash == hash_key(secret)
     with database.reading() as session:
-        row = session.execute(
-            select(ApiKey, Account)
-            .join(Account, Account.id == ApiKey.account_id)
-            .where(ApiKey.key_hash == hash_key(secret))
-        ).first()
+        query = select(ApiKey, Account).join(Account, Account.id == ApiKey.account_id)
+        row = session.execute(query.where(condition)).first()
     if row is None:
         return None
     key, account = row
@@ -59,28 +75,54 @@ def create_account(
     """Make an account; its number.
 
     Raises:
-        InvalidInput: the e-mail address is taken or none, or the password is too short.
+        InvalidInput: the e-mail address is none, or the password is too short or too long.
+        EmailTaken: there is an account of that address.
     """
-    name = email.strip().lower()
-    if "@" not in name or len(name) > 320:
-        raise InvalidInput(f"{email!r} is no e-mail address")
-    if password is not None and len(password) < MIN_PASSWORD:
-        raise InvalidInput(f"the password must have at least {MIN_PASSWORD} characters")
-    with database.transaction() as session:
-        if session.scalars(select(Account).where(Account.email == name)).first() is not None:
-            raise InvalidInput(f"there is an account for {name} already")
-        account = Account(
-            email=name,
-            password_hash=hash_password(password) if password is not None else None,
-            role=role,
-            active=True,
-            balance=0,
-            created_at=datetime.now(UTC),
-        )
-        session.add(account)
-        session.flush()
-        move(session, account.id, credit, source="granted", to="credit", reason="sign-up")
-        return account.id
+    name = checked_email(email)
+    # Before the transaction: hashing is slow on purpose, and other writers would wait for it.
+    password_hash = None if password is None else hash_password(checked_password(password))
+    try:
+        with database.transaction() as session:
+            return add_account(session, name, password_hash=password_hash, credit=credit, role=role).id
+    except IntegrityError:
+        # Two at once, where writers run side by side.
+        raise EmailTaken(name) from None
+
+
+def add_account(
+    session: Session, email: str, *, password_hash: str | None, credit: int, role: str = "user"
+) -> Account:
+    """Make an account within a transaction, and give it its first credit.
+
+    Raises:
+        EmailTaken: there is an account of that address.
+    """
+    if session.scalars(select(Account).where(Account.email == email)).first() is not None:
+        raise EmailTaken(email)
+    account = Account(
+        email=email,
+        password_hash=password_hash,
+        role=role,
+        active=True,
+        balance=0,
+        created_at=datetime.now(UTC),
+    )
+    session.add(account)
+    session.flush()
+    move(session, account.id, credit, source="granted", to="credit", reason="sign-up")
+    return account
+
+
+def operator_without_password(database: Database, secret: str) -> int | None:
+    """The account of an operator's key, while nobody can sign in to it; None for any other key."""
+    caller = authenticate(database, secret)
+    if caller is None or caller.account_id is None:
+        return None
+    with database.reading() as session:
+        account = session.get(Account, caller.account_id)
+    if account is None or account.role != "admin" or account.password_hash is not None:
+        return None
+    return account.id
 
 
 def grant(database: Database, email: str, amount: int, reason: str = "grant") -> int:
@@ -110,25 +152,12 @@ def create_key(
     Raises:
         InvalidInput: no such account or scope.
     """
-    unknown = [scope for scope in scopes if scope not in SCOPES]
-    if unknown or not scopes:
-        raise InvalidInput(f"the scopes of a key are some of {', '.join(SCOPES)}, not {list(scopes)}")
-    made = make_key()
-    now = datetime.now(UTC)
     with database.transaction() as session:
-        session.add(
-            ApiKey(
-                account_id=find_account(session, email).id,
-                name=name[:100],
-                shown=made.shown,
-                key_hash=made.key_hash,
-                scopes=" ".join(scopes),
-                requests_per_minute=requests_per_minute,
-                expires_at=None if days is None else now + timedelta(days=days),
-                created_at=now,
-            )
+        account = find_account(session, email)
+        _, secret = add_key(
+            session, account.id, name, scopes=scopes, days=days, requests_per_minute=requests_per_minute
         )
-    return made.secret
+    return secret
 
 
 def revoke_key(database: Database, key_id: int) -> None:

@@ -1,4 +1,4 @@
-"""Tables of accounts, keys, the ledger and usage. Amounts are integers: millionths of a unit of credit."""
+"""Tables of accounts, sessions, keys, ledger and usage. Amounts are integers: millionths of a credit."""
 
 from datetime import UTC, datetime
 
@@ -51,10 +51,36 @@ class Account(Table):
     active: Mapped[bool] = mapped_column(default=True)
     balance: Mapped[int] = mapped_column(BigInteger, default=0)
     created_at: Mapped[datetime] = mapped_column(UtcTime)
+    soft_limit: Mapped[int | None] = mapped_column(BigInteger)
+    hard_limit: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class BrowserSession(Table):
+    """Somebody who is signed in; of the cookie's token only the hash is stored."""
+
+    __tablename__ = "browser_sessions"
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+    seen_at: Mapped[datetime] = mapped_column(UtcTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcTime, index=True)
+
+
+class Identity(Table):
+    """Whom an OpenID provider means by a subject."""
+
+    __tablename__ = "identities"
+    __table_args__ = (UniqueConstraint("issuer", "subject"),)
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
+    issuer: Mapped[str] = mapped_column(String(500))
+    subject: Mapped[str] = mapped_column(String(255))
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
 
 
 class ApiKey(Table):
-    """A key, of which only the hash is stored."""
+    """A key, of which only the hash is stored. Limits are micro-units in a month."""
 
     __tablename__ = "api_keys"
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
@@ -67,6 +93,8 @@ class ApiKey(Table):
     expires_at: Mapped[datetime | None] = mapped_column(UtcTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcTime)
     created_at: Mapped[datetime] = mapped_column(UtcTime)
+    soft_limit: Mapped[int | None] = mapped_column(BigInteger)
+    hard_limit: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Hold(Table):
@@ -75,6 +103,7 @@ class Hold(Table):
     __tablename__ = "holds"
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    key_id: Mapped[int | None] = mapped_column(BigInteger)
     amount: Mapped[int] = mapped_column(BigInteger)
     expires_at: Mapped[datetime] = mapped_column(UtcTime, index=True)
 
