@@ -25,6 +25,7 @@ def index(
     model: str | None = None,
     batch_size: int | None = None,
     check_content: bool = False,
+    watch: bool = False,
     text_column: str = "text",
     recall: float | None = None,
     sample: int = 100,
@@ -51,6 +52,7 @@ def index(
             google/siglip2-base-patch16-256.
         batch_size: photos per run of the tower and per commit.
         check_content: read files again whose size and time have not changed.
+        watch: add: go on until Ctrl-C, and take in what comes, changes, moves and goes.
         text_column: add-texts: which column is the text.
         recall: optimise: share of the exact ten nearest that the index should find; kept for later builds,
             which happen by themselves past 100,000 rows; at first 0.98.
@@ -72,7 +74,8 @@ def index(
     with Collection.open(place, model, create=making, add_model=action == "reembed") as opened:
         match action:
             case "add":
-                return _add(opened, paths, batch_size, check_content)
+                status = _add(opened, paths, batch_size, check_content)
+                return _watch(opened, paths, batch_size) if watch else status
             case "add-texts":
                 for path in paths:
                     print(f"{opened.add_texts(_text_rows(path), text_column=text_column)} texts from {path}")
@@ -122,6 +125,16 @@ def _add(opened: "Collection", paths: tuple[Path, ...], batch_size: int | None, 
     with progress_bar("photos", total, enabled=watched) as advance:
         report = opened.add(paths, batch_size=batch_size, check_content=check_content, advance=advance)
     return _report(report)
+
+
+def _watch(opened: "Collection", paths: tuple[Path, ...], batch_size: int | None) -> int:
+    from siglip2.search.watch import watch
+
+    print("watching; Ctrl-C ends it", flush=True)
+    for report in watch(opened, paths, batch_size=batch_size):
+        _report(report)
+        sys.stdout.flush()
+    return 0
 
 
 def _report(report: "AddReport") -> int:

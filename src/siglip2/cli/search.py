@@ -32,6 +32,7 @@ def search(
     json: bool = False,
     paths: bool = False,
     paths0: bool = False,
+    thumbnails: bool = True,
     open: bool = False,
     collection: Path | None = None,
     model: str | None = None,
@@ -54,6 +55,7 @@ def search(
         json: print one JSON object a line.
         paths: print paths only, one a line.
         paths0: print paths only, with a NUL behind each, for `xargs -0`.
+        thumbnails: with small pictures, in terminals that can show them.
         open: show the results as a gallery in the browser, until Ctrl-C.
         collection: its file; SIGLIP2_COLLECTION, or photos.siglip2 in the user's data folder.
         model: which of its models; by default the first.
@@ -87,7 +89,7 @@ def search(
     elif json:
         _print_json(hits)
     else:
-        _print_table(hits)
+        _print_table(hits, thumbnails)
     return 0
 
 
@@ -108,10 +110,13 @@ def hit_record(hit: "Hit") -> dict[str, Any]:
 
 
 def _print_paths(hits: Sequence["Hit"], end: str) -> None:
-    # Bytes: names of files need not be valid text.
+    from siglip2.search.video import real_path
+
+    # Bytes: names of files need not be valid text. Of frames, the video: other programs open files.
     sys.stdout.flush()
     for hit in hits:
-        sys.stdout.buffer.write(os.fsencode(hit.path or hit.row.text or "") + end.encode())
+        path = real_path(hit.path) if hit.path else hit.row.text or ""
+        sys.stdout.buffer.write(os.fsencode(path) + end.encode())
     sys.stdout.buffer.flush()
 
 
@@ -122,12 +127,17 @@ def _print_json(hits: Sequence["Hit"]) -> None:
         print(json.dumps(hit_record(hit)))
 
 
-def _print_table(hits: Sequence["Hit"]) -> None:
+def _print_table(hits: Sequence["Hit"], thumbnails: bool) -> None:
+    from siglip2.cli.thumbnails import terminal_printer
+
+    print_picture = terminal_printer() if thumbnails else None
     for hit in hits:
         chance = "" if hit.probability is None else f"{hit.probability:.2g}"
         name = (hit.path or hit.row.text or "").replace("\t", " ").replace("\n", " ")
         if sys.stdout.isatty():
             print(f"{hit.score:8.3f}  {chance:>9}  {name}")
+            if print_picture:
+                print_picture(hit.row)
         else:
             print(f"{hit.score:.6g}\t{chance}\t{name}")
 

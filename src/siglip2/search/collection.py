@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 
@@ -21,7 +21,12 @@ from siglip2.search.query import Query, Term
 from siglip2.search.rows import Hit, Kind, NewRow, Row, StoredModel, Value
 from siglip2.search.sqlite_store import SqliteStore
 from siglip2.search.store import Store
+from siglip2.search.table import Hits, row_batches
 from siglip2.search.vector_search import Mode, VectorSearch
+from siglip2.search.video import real_path
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 TextRow: TypeAlias = str | Mapping[str, Value]
 TEXT_BATCH = 256
@@ -124,6 +129,7 @@ class Collection:
         *,
         batch_size: int | None = None,
         check_content: bool = False,
+        forget: Sequence[str] = (),
         advance: Callable[[int], None] = lambda _: None,
     ) -> AddReport:
         """Bring photos of folders in, and forget those that are gone from there. Can be stopped and repeated.
@@ -132,6 +138,7 @@ class Collection:
             folders: folders or files.
             batch_size: photos per run of the tower; a batch is stored all or not at all.
             check_content: read files again whose size and time have not changed.
+            forget: places, as they stand in rows, to forget when the new ones are in.
             advance: told the number of files that were finished.
 
         Raises:
@@ -146,6 +153,7 @@ class Collection:
             self.encoder,
             batch_size=batch_size,
             check_content=check_content,
+            forget=forget,
             advance=advance,
         )
         report = indexer.run(roots)
@@ -181,7 +189,8 @@ class Collection:
                 self._embed_texts(
                     [_text_row({"text": row.text or "", **row.columns}, "text") for row in kept]
                 )
-        paths = [path for path in self.store.paths_under(os.path.abspath(os.sep)) if os.path.lexists(path)]
+        places = {real_path(path) for path in self.store.paths_under(os.path.abspath(os.sep))}
+        paths = sorted(path for path in places if os.path.lexists(path))
         return self.add(paths, advance=advance)
 
     def search(
@@ -198,7 +207,7 @@ class Collection:
         kind: Kind | None = None,
         min_probability: float = 0.0,
         mode: Mode = "auto",
-    ) -> list[Hit]:
+    ) -> Hits:
         """Find rows.
 
         Args:
@@ -233,7 +242,7 @@ class Collection:
             mode=mode,
         )
 
-    def like(self, row_id: int, *, limit: int = 20, **options: object) -> list[Hit]:
+    def like(self, row_id: int, *, limit: int = 20, **options: object) -> Hits:
         """Rows like one of the collection's own, which is left out. Options as in `search`.
 
         Raises:
@@ -245,7 +254,7 @@ class Collection:
         own = self.store.rows([row_id])[0]
         term = Term(vector, 1.0, own.kind == "text")
         found = self.search_terms([term], limit=limit + 1, **options)  # pyright: ignore[reportArgumentType]
-        return [hit for hit in found if hit.row.id != row_id][:limit]
+        return Hits([hit for hit in found if hit.row.id != row_id][:limit])
 
     def search_terms(
         self,
@@ -258,7 +267,7 @@ class Collection:
         kind: Kind | None = None,
         min_probability: float = 0.0,
         mode: Mode = "auto",
-    ) -> list[Hit]:
+    ) -> Hits:
         """As `search`, with vectors that were made before."""
         if not wanted:
             raise InvalidInput("say what to look for: a phrase, an example image, or both")
@@ -271,12 +280,21 @@ class Collection:
         ids, scores, vectors = self.vectors.nearest(self.store, query, filters, offset + limit, mode)
         rows = {row.id: row for row in self.store.rows(ids[offset:].tolist())}
         found = zip(ids[offset:].tolist(), scores[offset:].tolist(), vectors[offset:], strict=True)
-        hits = [
+        hits = Hits(
             self._hit(rows[row_id], score, vector, query) for row_id, score, vector in found if row_id in rows
-        ]
+        )
         if min_probability <= 0:
             return hits
-        return [hit for hit in hits if hit.probability is None or hit.probability >= min_probability]
+        return Hits(hit for hit in hits if hit.probability is None or hit.probability >= min_probability)
+
+    def to_arrow(self, where: Sequence[str | Filter] = (), *, with_vectors: bool = False) -> "pa.Table":
+        """All rows that pass the filters as an Arrow table; `search.table.row_batches` gives it in pieces.
+
+        Raises:
+            InvalidInput: a filter that cannot be read.
+            Siglip2Error: pyarrow is missing.
+        """
+        return row_batches(self, where, with_vectors=with_vectors).read_all()
 
     def _hit(self, row: Row, score: float, vector: np.ndarray, query: Query) -> Hit:
         term = query.text or query.wanted[0]

@@ -2,12 +2,13 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from siglip2.errors import InvalidInput
 from siglip2.inputs.suffixes import SUFFIXES
 from siglip2.search.rows import SeenFile
+from siglip2.search.video import VIDEO_SUFFIXES, has_ffmpeg
 
 _SKIPPED_FOLDERS = {"@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX"}
 
@@ -25,7 +26,7 @@ def absolute(name: str | os.PathLike[str]) -> str:
 
 
 def find_photos(root: str) -> Iterator[SeenFile]:
-    """Files with an image's ending below a folder, or the file itself.
+    """Files with an image's ending below a folder, or the file itself; videos too where ffmpeg is installed.
 
     Hidden files and folders are left out, and thumbnails that storage devices keep beside photos. Links to
     folders are followed, each folder once, so that loops end. Memory does not grow with the number of files.
@@ -33,6 +34,7 @@ def find_photos(root: str) -> Iterator[SeenFile]:
     if not os.path.isdir(root):
         yield _seen(root)
         return
+    endings = SUFFIXES | VIDEO_SUFFIXES if has_ffmpeg() else SUFFIXES
     visited: set[tuple[int, int]] = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
         status = os.stat(folder)
@@ -44,8 +46,24 @@ def find_photos(root: str) -> Iterator[SeenFile]:
             name for name in subfolders if not name.startswith(".") and name not in _SKIPPED_FOLDERS
         )
         for name in sorted(names):
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+            if Path(name).suffix.lower() in endings and not name.startswith("."):
                 yield _seen(os.path.join(folder, name))
+
+
+def is_wanted(path: str, roots: Iterable[str]) -> bool:
+    """Whether `find_photos` would give a changed file below one of the roots; folders count as wanted."""
+    for root in roots:
+        if path == root:
+            return True
+        if path.startswith(os.path.join(root, "")):
+            parts = Path(path[len(os.path.join(root, "")) :]).parts
+            if any(part.startswith(".") or part in _SKIPPED_FOLDERS for part in parts):
+                return False
+            ending = Path(path).suffix.lower()
+            wanted = ending in SUFFIXES or (ending in VIDEO_SUFFIXES and has_ffmpeg())
+            # Of what is gone nobody can tell whether it was a folder.
+            return wanted or not os.path.lexists(path) or os.path.isdir(path)
+    return False
 
 
 def is_regular(path: str) -> bool:

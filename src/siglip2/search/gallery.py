@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-from siglip2.errors import InvalidImage, InvalidInput, Siglip2Error
-from siglip2.inputs.decode import load_image
+from siglip2.errors import InvalidInput, Siglip2Error
 from siglip2.inputs.sources import MAX_FILE_BYTES
+from siglip2.search.pictures import thumbnail
+from siglip2.search.video import video_of
 
 if TYPE_CHECKING:
     from siglip2.search.collection import Collection
@@ -122,14 +123,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _picture(self, parameters: dict[str, list[str]], kind: str) -> bytes:
         rows = self.collection.store.rows([int(parameters.get("id", ["0"])[0])])
-        if not rows or not rows[0].paths:
+        if not rows:
             raise InvalidInput("no such photo")
         height = THUMBNAIL_HEIGHT if kind == "/thumbnail" else 4 * THUMBNAIL_HEIGHT
-        path = next((path for path in rows[0].paths if os.path.exists(path)), None)
-        if path is None:
-            raise InvalidImage(f"{rows[0].paths[0]} is gone")
-        picture = load_image(path, target=(height, height))
-        picture.thumbnail((8 * height, height))
+        picture = thumbnail(rows[0], height)
         written = io.BytesIO()
         picture.save(written, "JPEG", quality=85)
         return written.getvalue()
@@ -154,6 +151,8 @@ def _page() -> bytes:
 def _record(hit: "Hit") -> dict[str, Any]:
     facts = hit.row.facts
     name = os.path.basename(hit.path) if hit.path else hit.row.text or ""
+    if hit.path and (frame := video_of(hit.path)):
+        name = f"{os.path.basename(frame[0])}, {frame[1]:.0f} s"
     return {
         "id": hit.row.id,
         "name": name.encode(errors="replace").decode(),

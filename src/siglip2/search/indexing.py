@@ -6,14 +6,16 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from siglip2.encoder import Encoder
+from siglip2.errors import InvalidImage
 from siglip2.inputs.sources import MAX_FILE_BYTES
 from siglip2.search.files import find_photos, is_regular
 from siglip2.search.photo_facts import read_facts
 from siglip2.search.rows import BrokenFile, NewRow, PhotoFacts, SeenFile, StoredModel
 from siglip2.search.store import Store
+from siglip2.search.video import Frame, frame_place, has_ffmpeg, is_video, key_frames, real_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,7 @@ class _Read:
     file: SeenFile
     digest: bytes
     facts: PhotoFacts
+    seconds: float | None = None
 
 
 class _NamedBytes(io.BytesIO):
@@ -68,6 +71,7 @@ class FolderIndexer:
         *,
         batch_size: int | None = None,
         check_content: bool = False,
+        forget: Sequence[str] = (),
         advance: Callable[[int], None] = lambda _: None,
     ):
         """Prepare a run.
@@ -78,11 +82,13 @@ class FolderIndexer:
             encoder: makes them.
             batch_size: photos per run of the tower and per commit.
             check_content: read files again whose size and time have not changed.
+            forget: places to forget in the end.
             advance: told the number of files that were finished.
         """
         self._store, self._model, self._encoder = store, model, encoder
         self._batch_size = batch_size
         self._check_content = check_content
+        self._forget = forget
         self._advance = advance
         self._found = self._embedded = self._known = self._placed = 0
         self._broken: list[BrokenFile] = []
@@ -97,7 +103,13 @@ class FolderIndexer:
             taken = [self._waiting.popleft() for _ in range(len(part.indices) + len(part.broken))]
             first = self._embedded_from(part.indices.tolist(), [each.index for each in part.broken])
             rows = [
-                NewRow(digest=read.digest, vector=vector, file=read.file, facts=read.facts)
+                NewRow(
+                    digest=read.digest,
+                    vector=vector,
+                    file=read.file,
+                    facts=read.facts,
+                    columns={} if read.seconds is None else {"seconds": read.seconds},
+                )
                 for index, vector in zip(part.indices.tolist(), part.embeddings, strict=True)
                 for read in [taken[index - first]]
             ]
@@ -107,7 +119,8 @@ class FolderIndexer:
             self._store.write(self._model, rows, broken)
             self._embedded += len(rows)
             self._broken.extend(broken)
-            self._advance(len(taken))
+            self._advance(sum(read.seconds is None for read in taken))
+        self._store.forget_files(self._forget)
         kept = [root for root in roots if os.path.isdir(root) and self._forget_missing(root)]
         return AddReport(
             found=self._found,
@@ -131,8 +144,11 @@ class FolderIndexer:
                     yield from self._unless_known(file)
 
     def _unless_known(self, file: SeenFile) -> Iterator[_NamedBytes]:
-        known = self._store.known_file(file.path)
-        unchanged = known is not None and known[0] == file and not self._check_content
+        video = is_video(file.path) and has_ffmpeg()
+        # A video's first frame is stored last: where it is, all are.
+        first = frame_place(file.path, 0.0) if video else file.path
+        known = self._store.known_file(first)
+        unchanged = known is not None and self._same(known[0], file) and not self._check_content
         if known and unchanged and self._store.has_vector(self._model, known[1]):
             self._known += 1
             self._advance(1)
@@ -143,18 +159,44 @@ class FolderIndexer:
             self._advance(1)
             return
         try:
-            data = self._read(file)
+            if video:
+                yield from self._frames(file)
+            else:
+                yield from self._unless_embedded(file, self._read(file))
         except OSError as error:
             self._store_broken(file, f"{file.path} cannot be read: {error.strerror or error}")
-            return
-        digest = hashlib.blake2b(data, digest_size=20).digest()
-        if self._store.has_vector(self._model, digest):
+        except InvalidImage as error:
+            self._store_broken(file, str(error))
+
+    def _frames(self, video: SeenFile) -> Iterator[_NamedBytes]:
+        if not is_regular(video.path):
+            raise OSError(0, "it is not a regular file")
+        old = list(self._store.paths_under(video.path))
+        new: set[str] = set()
+        waiting = 0
+        for frame in key_frames(video.path):
+            new.add(frame.path)
+            # The first frame must not be stored before the others, so it waits with them, known or not.
+            for photo in self._unless_embedded(replace(video, path=frame.path), frame, again=waiting > 0):
+                waiting += 1
+                yield photo
+        self._store.forget_files([path for path in old if path not in new])
+        self._advance(1)
+
+    def _unless_embedded(
+        self, file: SeenFile, data: bytes | Frame, again: bool = False
+    ) -> Iterator[_NamedBytes]:
+        seconds = data.seconds if isinstance(data, Frame) else None
+        content = data.data if isinstance(data, Frame) else data
+        digest = hashlib.blake2b(content, digest_size=20).digest()
+        if self._store.has_vector(self._model, digest) and not (again and seconds == 0):
             self._store.write(self._model, [NewRow(digest=digest, vector=None, file=file)])
             self._placed += 1
-            self._advance(1)
+            self._advance(seconds is None)
             return
-        self._waiting.append(_Read(file=file, digest=digest, facts=read_facts(data)))
-        yield _NamedBytes(data, file.path)
+        facts = read_facts(content)
+        self._waiting.append(_Read(file=file, digest=digest, facts=facts, seconds=seconds))
+        yield _NamedBytes(content, file.path)
 
     @staticmethod
     def _read(file: SeenFile) -> bytes:
@@ -168,6 +210,11 @@ class FolderIndexer:
         self._store.write(self._model, [], [broken])
         self._broken.append(broken)
         self._advance(1)
+
+    @staticmethod
+    def _same(known: SeenFile, file: SeenFile) -> bool:
+        """Of a frame, size and time are the video's."""
+        return (known.size, known.mtime_ns) == (file.size, file.mtime_ns)
 
     def _first_time(self, path: str) -> bool:
         sql = "INSERT OR IGNORE INTO seen VALUES (?)"
@@ -186,7 +233,7 @@ class FolderIndexer:
         gone: list[str] = []
         for path in self._store.paths_under(root):
             # Written in the meantime by someone else: still there, so kept.
-            if not self._was_seen(path) and not os.path.lexists(path):
+            if not self._was_seen(path) and not os.path.lexists(real_path(path)):
                 if empty:
                     return True
                 gone.append(path)

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from siglip2.errors import InvalidImage
 from siglip2.search.rows import Row
+from siglip2.search.video import picture_source
 
 if TYPE_CHECKING:
     from siglip2.search.collection import Collection
@@ -61,5 +63,9 @@ def _made_again(collection: "Collection", row: Row) -> tuple[np.ndarray | None, 
     """The vector of a row's file or text as it is now, or why there is none."""
     if row.kind == "text":
         return collection.encoder.embed_texts([row.text or ""])[0], None
-    vectors, broken = collection.encoder.embed_images([row.paths[0] if row.paths else ""], on_error="skip")
+    try:
+        source = picture_source(row.paths[0] if row.paths else "")
+    except InvalidImage as error:
+        return None, str(error)
+    vectors, broken = collection.encoder.embed_images([source], on_error="skip")
     return (None, broken[0].reason) if broken else (vectors[0], None)
