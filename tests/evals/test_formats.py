@@ -1,5 +1,6 @@
 """Every format, written small as its publisher has it, and read."""
 
+import gzip
 import io
 import json
 import pickle
@@ -12,8 +13,9 @@ from PIL import Image
 from tests.evals.conftest import jpeg, write_photo
 
 from siglip2.errors import InvalidInput
-from siglip2.evals.formats import captioned, dense, places, referring
+from siglip2.evals.formats import captioned, dense, places, referring, text_in_images
 from siglip2.evals.formats.labelled import read_labelled
+from siglip2.evals.formats.navi import read_navi
 from siglip2.evals.images import TarSlice
 
 
@@ -230,3 +232,67 @@ def test_dollar_street_geode_and_landmarks(tmp_path):
     (tmp_path / "index.csv").write_text("file_path\nx\n")
     with pytest.raises(InvalidInput, match="no column object, region, ip_country"):
         places.read_geode(tmp_path)
+
+
+def test_textcaps(tmp_path):
+    entries = [{"image_id": "a", "reference_strs": ["a red sign ", "stop"]}] * 2
+    (tmp_path / "TextCaps_0.1_val.json").write_text(json.dumps({"data": entries}))
+    found = text_in_images.read_textcaps(tmp_path)
+    assert found.captions == ["a red sign", "stop"]
+    assert found.images[0].source == tmp_path / "train_images" / "a.jpg"
+
+
+def test_hiertext_takes_legible_lines(tmp_path):
+    lines = [
+        {"text": "OPEN", "legible": True},
+        {"text": "??", "legible": False},
+        {"text": "9-5", "legible": True},
+    ]
+    entry = {"image_id": "a", "paragraphs": [{"lines": lines[:2]}, {"lines": lines[2:]}]}
+    nothing = {"image_id": "b", "paragraphs": []}
+    (tmp_path / "gt").mkdir()
+    with gzip.open(tmp_path / "gt" / "validation.jsonl.gz", "wt") as file:
+        json.dump({"annotations": [entry, nothing]}, file)
+    found = text_in_images.read_hiertext(tmp_path)
+    assert found.captions == ["OPEN 9-5"]
+    assert len(found.images) == 2  # a picture without text is no query, but can be found
+
+
+def test_scicap_and_its_missing_figures(tmp_path):
+    captions, images = tmp_path / "SciCap-Caption-All" / "val", tmp_path / "SciCap-No-Subfig-Img" / "val"
+    captions.mkdir(parents=True)
+    images.mkdir(parents=True)
+    for name in ("x", "with_subfigures"):
+        entry = {"figure-ID": f"{name}.png", "0-originally-extracted": f" loss of {name}"}
+        (captions / f"{name}.json").write_text(json.dumps(entry))
+    with pytest.raises(InvalidInput, match="no caption in SciCap-Caption-All/val has its figure"):
+        text_in_images.read_scicap(tmp_path)
+    (images / "x.png").write_bytes(jpeg(0))
+    assert text_in_images.read_scicap(tmp_path).captions == ["loss of x"]
+
+
+def test_screen2words_takes_the_test_screens(tmp_path):
+    (tmp_path / "split").mkdir()
+    (tmp_path / "split" / "test_screens.txt").write_text("7\n")
+    (tmp_path / "screen_summaries.csv").write_text('screenId,summary\n7,"login, page"\n8,map\n7,sign in\n')
+    found = text_in_images.read_screen2words(tmp_path)
+    assert found.captions == ["login, page", "sign in"]
+    assert found.images[0].source == tmp_path / "combined" / "7.jpg"
+
+
+def test_navi_inverts_depth_and_knows_focal_lengths(tmp_path):
+    scene = tmp_path / "3d_dollhouse_sink" / "multiview_00"
+    (scene / "depth").mkdir(parents=True)
+    described = {"camera": {"focal_length": 3000.0}, "image_size": [1000, 2000]}
+    entries = [
+        {"filename": f"00{i}.jpg", "split": split, **described} for i, split in enumerate(("train", "val"))
+    ]
+    (scene / "annotations.json").write_text(json.dumps(entries))
+    # A level of 1,000 is the inverse of 655.35 mm, 0 is nothing.
+    (scene / "depth" / "001.png").write_bytes(png(np.array([[0, 1000]], np.uint16)))
+    found = read_navi(tmp_path, "val")
+    assert [image.key for image in found.images] == ["3d_dollhouse_sink/multiview_00/001"]
+    assert next(found.depths()) == pytest.approx(np.array([[0, 0.65535]]), rel=1e-5)
+    assert found.take(np.array([0])).focals == pytest.approx([1.5])
+    with pytest.raises(InvalidInput, match="no photograph of the split test"):
+        read_navi(tmp_path, "test")

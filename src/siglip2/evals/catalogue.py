@@ -3,6 +3,7 @@
 from siglip2.evals import data_sets as data
 from siglip2.evals import readers as read
 from siglip2.evals.class_names import clip_data_sets, imagenet
+from siglip2.evals.formats import text_in_images
 from siglip2.evals.task import Task
 from siglip2.evals.tasks.babel_imagenet import BabelImageNet
 from siglip2.evals.tasks.bias import GenderAssociation, RepresentationBias
@@ -226,6 +227,21 @@ def retrieval() -> list[Task]:
         Retrieval(
             name="coco_mini", title="COCO captions, 283 images", data=(data.COCO_MINI,), read=read.coco_mini
         ),
+        *(
+            Retrieval(
+                name=each.folder,
+                title=f"{each.title} retrieval",
+                data=(each,),
+                read=read.text_in_images(reader),
+                published=each.folder,
+            )
+            for each, reader in (
+                (data.TEXTCAPS, text_in_images.read_textcaps),
+                (data.HIERTEXT, text_in_images.read_hiertext),
+                (data.SCICAP, text_in_images.read_scicap),
+                (data.SCREEN2WORDS, text_in_images.read_screen2words),
+            )
+        ),
         Retrieval(
             name="captions",
             title="Captioned photos of your own",
@@ -312,6 +328,24 @@ def dense() -> list[Task]:
             focal=518.9 / 640,
             steps=38_400,
             published="nyuv2_normals",
+        ),
+        DepthProbe(
+            name="navi_depth",
+            title="NAVI depth linear probe",
+            data=(data.NAVI,),
+            read=read.navi,
+            test_split="val",
+            steps=38_400,
+            published="navi_depth",
+        ),
+        NormalsProbe(
+            name="navi_normals",
+            title="NAVI surface normals linear probe",
+            data=(data.NAVI,),
+            read=read.navi,
+            test_split="val",
+            steps=38_400,
+            published="navi_normals",
         ),
         ReferringExpressions(
             name="refcoco",

@@ -139,6 +139,41 @@ NYUV2 = DataSet(
     page="cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html",
     layout="{train,test}/rgb and {train,test}/depth with 16-bit PNGs in millimetres",
 )
+NAVI = DataSet(
+    folder="navi",
+    title="NAVI, objects with aligned depth",
+    licence="CC BY 4.0",
+    page="github.com/google/navi",
+    layout="OBJECT/SCENE/{annotations.json,images/,depth/} as in navi_v1.5",
+)
+TEXTCAPS = DataSet(
+    folder="textcaps",
+    title="TextCaps val",
+    licence="CC BY 4.0",
+    page="textvqa.org/textcaps",
+    layout="TextCaps_0.1_val.json and train_images/",
+)
+HIERTEXT = DataSet(
+    folder="hiertext",
+    title="HierText validation",
+    licence="CC BY-SA 4.0",
+    page="github.com/google-research-datasets/hiertext",
+    layout="gt/validation.jsonl.gz and validation/",
+)
+SCICAP = DataSet(
+    folder="scicap",
+    title="SciCap val, figures without subfigures",
+    licence="CC BY-NC-SA 4.0",
+    page="github.com/tingyaohsu/SciCap",
+    layout="SciCap-Caption-All/val and SciCap-No-Subfig-Img/val",
+)
+SCREEN2WORDS = DataSet(
+    folder="screen2words",
+    title="Screen2Words test",
+    licence="CC BY 4.0",
+    page="github.com/google-research-datasets/screen2words, and interactionmining.org/rico for the screens",
+    layout="screen_summaries.csv, split/test_screens.txt and combined/",
+)
 REFCOCO = DataSet(
     folder="refcoco",
     title="RefCOCO, RefCOCO+ and RefCOCOg",

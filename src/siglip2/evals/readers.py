@@ -14,6 +14,7 @@ from siglip2.evals.formats import captioned, dense, places, referring
 from siglip2.evals.formats.captioned import CaptionedImages
 from siglip2.evals.formats.dense import DenseImages, lookup_of
 from siglip2.evals.formats.labelled import LabelledImages, read_labelled
+from siglip2.evals.formats.navi import read_navi
 from siglip2.evals.formats.places import PlacedImages
 from siglip2.evals.formats.referring import Expressions
 from siglip2.evals.formats.shards import Sample
@@ -120,6 +121,18 @@ def _samples(context: Context, data: DataSet, split: str) -> list[Sample]:
 def coco_mini(context: Context, data: DataSet, language: str) -> CaptionedImages:
     """The 283 val images."""
     return captioned.read_tars(_samples(context, data, "val"), language)
+
+
+def text_in_images(
+    read: Callable[[Path], CaptionedImages],
+) -> Callable[[Context, DataSet, str], CaptionedImages]:
+    """A reader of one of the four sets, which are in English alone."""
+    return lambda context, data, language: read(context.folder(data))
+
+
+def navi(context: Context, data: DataSet, split: str) -> DenseImages:
+    """Inverse depths, and focal lengths of each photograph."""
+    return read_navi(context.folder(data), split)
 
 
 def own_captions(context: Context, data: DataSet, language: str) -> CaptionedImages:

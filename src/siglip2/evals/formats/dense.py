@@ -24,7 +24,9 @@ class DenseImages:
         values: B pictures of the values, of the same shape as the image or another.
         class_names: C names where the values are classes.
         lookup: (256,) class of each value of a mask, `IGNORE` where it is none; None takes them as they are.
-        unit: metres of one unit of a depth picture.
+        unit: metres of one unit of depth.
+        disparity: inverse depth of one level, where depth pictures hold inverses.
+        focals: (B,) focal lengths in widths of the image, where images differ.
     """
 
     images: list[ImageFile]
@@ -32,6 +34,8 @@ class DenseImages:
     class_names: tuple[str, ...] = ()
     lookup: np.ndarray | None = None
     unit: float = 1.0
+    disparity: float | None = None
+    focals: np.ndarray | None = None
 
     def take(self, positions: np.ndarray) -> "DenseImages":
         """Some of the images."""
@@ -42,6 +46,8 @@ class DenseImages:
             class_names=self.class_names,
             lookup=self.lookup,
             unit=self.unit,
+            disparity=self.disparity,
+            focals=None if self.focals is None else self.focals[positions],
         )
 
     def masks(self) -> Iterator[np.ndarray]:
@@ -55,7 +61,11 @@ class DenseImages:
     def depths(self) -> Iterator[np.ndarray]:
         """(H, W) float32 metres, 0 where nothing was measured."""
         for value in self.values:
-            yield np.asarray(Image.open(io.BytesIO(value.read()))).astype(np.float32) * self.unit
+            levels = np.asarray(Image.open(io.BytesIO(value.read()))).astype(np.float32)
+            if self.disparity is not None:
+                known = levels > 0
+                levels = np.where(known, 1 / np.where(known, levels * self.disparity, 1), 0)
+            yield levels * self.unit
 
 
 def lookup_of(values: list[int]) -> np.ndarray:

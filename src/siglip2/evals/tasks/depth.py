@@ -1,10 +1,13 @@
 """Monocular depth and surface normals by a head on frozen patch features (paper Table 2)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
+from siglip2.errors import InvalidInput
+from siglip2.evals.formats.dense import DenseImages
 from siglip2.evals.intervals import mean
 from siglip2.evals.metrics.depth import depth_errors, normal_errors, normals_from_depth
 from siglip2.evals.results import Outcome
@@ -86,7 +89,7 @@ class NormalsProbe:
 
     Attributes:
         read: images and depths of a split.
-        focal: focal length in widths of the image.
+        focal: focal length in widths of the image; None where the data give one for each.
         head: `linear` or `dpt`.
         steps: of fitting.
     """
@@ -95,7 +98,7 @@ class NormalsProbe:
     title: str
     data: tuple[DataSet, ...]
     read: ReadDense
-    focal: float
+    focal: float | None = None
     train_split: str = "train"
     test_split: str = "test"
     head: Literal["linear", "dpt"] = "linear"
@@ -119,15 +122,14 @@ class NormalsProbe:
             predicted = torch.nn.functional.normalize(output.permute(0, 2, 3, 1)[valid], dim=-1)
             return (1 - (predicted * target[valid]).sum(-1)).mean()
 
-        normals = [self._normals(depth) for depth in train.depths()]
+        normals = list(self._normals(train))
         features = [with_pooled(each) for each in context.patches(train.images)]
         head = fit_head(features, normals, 3, loss, head=self.head, steps=self.steps, seed=context.seed)
         typical = np.concatenate([each[(each**2).sum(-1) > 0.5] for each in normals]).mean(axis=0)
         errors, constant = [], []
         tested = context.cache.patches(test.images, progress=context.progress)
-        for each, depth in zip(tested, test.depths(), strict=True):
-            target = self._normals(depth)
-            errors.append(normal_errors(apply_head(head, with_pooled(each), depth.shape), target))
+        for each, target in zip(tested, self._normals(test), strict=True):
+            errors.append(normal_errors(apply_head(head, with_pooled(each), target.shape[:2]), target))
             constant.append(normal_errors(np.broadcast_to(typical, target.shape), target)["angular_rmse"])
         return Outcome(
             measures={name: mean(np.array([error[name] for error in errors])) for name in errors[0]},
@@ -136,5 +138,9 @@ class NormalsProbe:
             settings={"head": self.head, "steps": self.steps, "focal": self.focal},
         )
 
-    def _normals(self, depth: np.ndarray) -> np.ndarray:
-        return normals_from_depth(depth, self.focal * depth.shape[1]).astype(np.float32)
+    def _normals(self, images: DenseImages) -> Iterator[np.ndarray]:
+        for index, depth in enumerate(images.depths()):
+            focal = self.focal if images.focals is None else float(images.focals[index])
+            if focal is None:
+                raise InvalidInput(f"{self.name}: neither the task nor the data know the focal length")
+            yield normals_from_depth(depth, focal * depth.shape[1]).astype(np.float32)
