@@ -1,23 +1,36 @@
-"""What every store has to do; a further store joins by a line in STORES."""
+"""What every store has to do; a further store joins by a line in `reopen`."""
 
 import numpy as np
 import pytest
+from tests.search.milvus_server import milvus_server
 
 from siglip2.search.filters import parse_filter
-from siglip2.search.rows import BrokenFile, NewRow, SeenFile
+from siglip2.search.milvus_store import MilvusStore
+from siglip2.search.rows import BrokenFile, NewRow, PhotoFacts, SeenFile
 from siglip2.search.sqlite_store import SqliteStore
+from siglip2.search.store import Store
 
-STORES = {"sqlite": SqliteStore}
+STORES = ("sqlite", "milvus")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with milvus_server(tmp_path_factory.mktemp("milvus")) as address:
+        yield address
 
 
 @pytest.fixture(params=STORES)
 def reopen(request, tmp_path):
-    opened = []
+    opened: list[Store] = []
 
-    def open_again():
+    def open_again() -> Store:
         for store in opened:
             store.close()
-        opened.append(STORES[request.param](tmp_path / "store"))
+        if request.param == "sqlite":
+            opened.append(SqliteStore(tmp_path / "store"))
+        else:
+            name = "".join(letter if letter.isalnum() else "_" for letter in request.node.name)
+            opened.append(MilvusStore(f"{request.getfixturevalue('server')}/{name}"))
         return opened[-1]
 
     yield open_again
@@ -99,3 +112,55 @@ def test_models_side_by_side(reopen):
     assert (store.count(one), store.count(two)) == (1, 0)
     number, _ = store.state(one)
     assert list(store.vectors_after(one, number)) == []
+
+
+def test_filters(reopen):
+    store = reopen()
+    model = store.add_model("m", "f", 4, 10.0, -3.0)
+    paris = PhotoFacts(width=400, height=300, taken_at="2021-06-15 12:00:00", latitude=48.85, longitude=2.35)
+    fiji = PhotoFacts(taken_at="2020-01-01 00:00:00", latitude=-17.8, longitude=179.9, camera="Canon EOS 1")
+    store.write(
+        model,
+        [
+            row(1, "/a/red_bicycle.jpg", facts=paris, columns={"price": 3, 'odd " name': "x"}),
+            row(2, "/b/Café 100%.jpg", facts=fiji, columns={"shop": "North"}),
+            row(3, kind="text", text="a 'quoted\" word", columns={"price": 20}),
+        ],
+    )
+    ids = store.matching(model, []).tolist()
+
+    def found(*where: str) -> list[int]:
+        chosen = store.matching(model, [parse_filter(each) for each in where]).tolist()
+        assert store.count(model, [parse_filter(each) for each in where]) == len(chosen)
+        return [1 + ids.index(each) for each in chosen]
+
+    assert found("taken=2021") == found("taken>2020") == found("taken>=2021-06-15") == [1]
+    assert found("taken<=2020") == found("taken<2020-02") == [2]
+    assert found("taken~06-15") == [1]
+    assert found("camera~canon") == found("camera=Canon EOS 1") == [2]
+    assert found("width>=400", "height<301") == [1]
+    assert found("near=48.8,2.3,20") == [1]
+    assert found("near=-17.8,-179.9,50") == [2]
+    assert found("folder=/a") == [1]
+    assert found("words=bicycle red") == [1]
+    assert found("words=cafe") == [2]
+    assert found("words=icycl") == []
+    assert found("kind=text") == found("words=quoted") == [3]
+    assert found("price<20") == [1]
+    assert found("price>2") == [1, 3]
+    assert found("shop=North") == found("shop~ort") == [2]
+    assert found('odd " name=x') == [1]
+    assert found('camera=" or id > 0 or camera == "') == []
+    assert found("camera~%") == []
+    assert store.kinds(model) == {"image", "text"}
+
+
+def test_a_changed_file_leaves_no_row_behind(reopen):
+    store = reopen()
+    model = store.add_model("m", "f", 4, 10.0, -3.0)
+    store.write(model, [row(1, "/1"), row(2, "/2")])
+    store.write(model, [row(3, "/1")])
+    assert store.remove_unplaced() == 1
+    found = store.rows(store.matching(model, []).tolist())
+    assert sorted(each.paths for each in found) == [("/1",), ("/2",)]
+    assert not store.has_vector(model, bytes([1]))

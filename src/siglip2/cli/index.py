@@ -21,7 +21,7 @@ def index(
     action: Action,
     paths: tuple[Path, ...] = (),
     *,
-    collection: Path | None = None,
+    collection: str | None = None,
     model: str | None = None,
     batch_size: int | None = None,
     check_content: bool = False,
@@ -47,7 +47,8 @@ def index(
     Args:
         action: what to do.
         paths: folders and files.
-        collection: its file; SIGLIP2_COLLECTION, or photos.siglip2 in the user's data folder.
+        collection: its file, or milvus+http://HOST:PORT/NAME; SIGLIP2_COLLECTION, or photos.siglip2 in the
+            user's data folder.
         model: which model; by default the first of the collection, for a new one SIGLIP2_MODEL or
             google/siglip2-base-patch16-256.
         batch_size: photos per run of the tower and per commit.
@@ -67,10 +68,10 @@ def index(
 
     from siglip2.search.collection import Collection
 
-    place = collection_path(collection)
+    place = collection_place(collection)
     making = action in ("add", "add-texts")
-    if making and collection is None:
-        place.parent.mkdir(parents=True, exist_ok=True)
+    if making and collection is None and "SIGLIP2_COLLECTION" not in os.environ:
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
     with Collection.open(place, model, create=making, add_model=action == "reembed") as opened:
         match action:
             case "add":
@@ -105,14 +106,14 @@ def index(
     return 0
 
 
-def collection_path(named: Path | None) -> Path:
-    """The collection's file: as named, SIGLIP2_COLLECTION, or one in the user's data folder."""
+def collection_place(named: str | None) -> str:
+    """The collection's file or address: as named, SIGLIP2_COLLECTION, or a file in the user's data folder."""
     if named is not None:
         return named
     if "SIGLIP2_COLLECTION" in os.environ:
-        return Path(os.environ["SIGLIP2_COLLECTION"])
+        return os.environ["SIGLIP2_COLLECTION"]
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data) / "siglip2" / "photos.siglip2"
+    return str(Path(data) / "siglip2" / "photos.siglip2")
 
 
 def _add(opened: "Collection", paths: tuple[Path, ...], batch_size: int | None, check_content: bool) -> int:
@@ -178,17 +179,20 @@ def _typed(value: str | None) -> str | float | None:
         return value
 
 
-def _stats(opened: "Collection", place: Path) -> None:
-    beside = place.with_name(place.name + ".cache")
-    size = sum(file.stat().st_size for file in (place, *beside.glob("*")) if file.exists())
-    print(f"collection  {place}, {size / 1e6:.1f} MB with its copies")
+def _stats(opened: "Collection", place: str) -> None:
+    file = Path(place).expanduser()
+    size = ""
+    if file.exists():
+        files = (file, *file.with_name(file.name + ".cache").glob("*"))
+        size = f", {sum(each.stat().st_size for each in files) / 1e6:.1f} MB with its copies"
+    print(f"collection  {place}{size}")
     for model in opened.store.models():
         mark = "  (searched)" if model == opened.model else ""
         print(
             f"model       {model.model_id} ({model.fingerprint}): {opened.store.count(model)} vectors{mark}"
         )
     print(f"unusable    {len(opened.store.broken_files())} files")
-    print(f"index       {_index_line(opened)}")
+    print(f"index       {_index_line(opened) if file.exists() else 'kept by Milvus'}")
 
 
 def _index_line(opened: "Collection") -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from siglip2.cli.index import collection_path
+from siglip2.cli.index import collection_place
 from siglip2.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def search(
     paths0: bool = False,
     thumbnails: bool = True,
     open: bool = False,
-    collection: Path | None = None,
+    collection: str | None = None,
     model: str | None = None,
 ) -> int:
     """Find photos of a collection; exit code 1 if there is no match.
@@ -57,7 +57,8 @@ def search(
         paths0: print paths only, with a NUL behind each, for `xargs -0`.
         thumbnails: with small pictures, in terminals that can show them.
         open: show the results as a gallery in the browser, until Ctrl-C.
-        collection: its file; SIGLIP2_COLLECTION, or photos.siglip2 in the user's data folder.
+        collection: its file, or milvus+http://HOST:PORT/NAME; SIGLIP2_COLLECTION, or photos.siglip2 in the
+            user's data folder.
         model: which of its models; by default the first.
     """
     if not query and not image:
@@ -65,7 +66,7 @@ def search(
 
     from siglip2.search.collection import Collection
 
-    with Collection.open(collection_path(collection), model, create=False) as opened:
+    with Collection.open(collection_place(collection), model, create=False) as opened:
         if open:
             return _open_gallery(opened, query, image)
         hits = opened.search(

@@ -17,9 +17,9 @@ from siglip2.search.files import absolute
 from siglip2.search.filters import Filter, parse_filter
 from siglip2.search.indexing import AddReport, FolderIndexer
 from siglip2.search.models import choose_model
+from siglip2.search.places import open_place
 from siglip2.search.query import Query, Term
 from siglip2.search.rows import Hit, Kind, NewRow, Row, StoredModel, Value
-from siglip2.search.sqlite_store import SqliteStore
 from siglip2.search.store import Store
 from siglip2.search.table import Hits, row_batches
 from siglip2.search.vector_search import Mode, VectorSearch
@@ -61,7 +61,8 @@ class Collection:
         """Open a collection, or make one.
 
         Args:
-            path: of its file; copies of the vectors that can be made again lie in PATH.cache.
+            path: of its file, beside which copies of the vectors lie in PATH.cache; or, as text, the address
+                of a Milvus server and a name there, `milvus+http://HOST:PORT/NAME`.
             model: an encoder, or the name of a model, loaded when it is needed; None takes the model that
                 the collection was made with.
             create: make the collection where there is none.
@@ -71,24 +72,15 @@ class Collection:
             InvalidInput: no such collection, something else in its place, or one that holds vectors of
                 other models only.
         """
-        place = Path(path).expanduser()
-        if not place.exists() and not (create and place.parent.is_dir()):
-            hint = (
-                "`siglip2 index add FOLDER` makes one" if place.parent.is_dir() else "its folder is missing"
-            )
-            raise InvalidInput(f"there is no collection {place}: {hint}")
-        is_new = not place.exists()
-        store = SqliteStore(place)
+        place = open_place(path, create)
+        store = place.store
         try:
-            stored, encoder = choose_model(store, place, model, is_new or not store.models(), add_model)
+            is_new = place.is_new or not store.models()
+            stored, encoder = choose_model(store, place.name, model, is_new, add_model)
         except BaseException:
-            store.close()
-            if is_new:
-                for ending in ("", "-wal", "-shm"):
-                    place.with_name(place.name + ending).unlink(missing_ok=True)
+            place.give_up()
             raise
-        vectors = VectorSearch(place, store.id, stored)
-        collection = cls(store, stored, vectors, lambda: load(stored.model_id))
+        collection = cls(store, stored, place.search(stored), lambda: load(stored.model_id))
         collection._encoder = encoder
         return collection
 

@@ -22,7 +22,7 @@ FIELDS = {
 """Names of a filter that are not a column of the user's."""
 
 _PATTERN = re.compile(r"\s*([^<>=!~]+?)\s*(<=|>=|!=|=|<|>|~)\s*(.*?)\s*", re.DOTALL)
-_KM_PER_DEGREE = 111.2
+KM_PER_DEGREE = 111.2
 _SQL_OPERATORS = {"=": "=", "!=": "IS NOT", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 
 
@@ -79,8 +79,9 @@ def to_sql(condition: Filter) -> tuple[str, list[object]]:
     if condition.name in FIELDS:
         column, parameters = FIELDS[condition.name], []
     else:
-        escaped = condition.name.replace("\\", "\\\\").replace('"', '\\"')
-        column, parameters = "json_extract(items.columns, ?)", [f'$."{escaped}"']
+        # Not json_extract: its paths have no way to write a quote.
+        column = "(SELECT value FROM json_each(items.columns) WHERE key = ?)"
+        parameters = [condition.name]
     if condition.operator == "~":
         return f"instr(lower({column}), lower(?)) > 0", [*parameters, condition.value]
     if condition.name == "taken":
@@ -112,7 +113,7 @@ def _near(value: str) -> tuple[str, list[object]]:
     north = "(items.latitude - ?)"
     sql = f"({north} * {north} + {east} * {east}) <= ?"
     of_east = [longitude, longitude, shrink]
-    return sql, [latitude, latitude, *of_east, *of_east, (km / _KM_PER_DEGREE) ** 2]
+    return sql, [latitude, latitude, *of_east, *of_east, (km / KM_PER_DEGREE) ** 2]
 
 
 def _number(value: str) -> object:

@@ -9,7 +9,7 @@ from siglip2.search.store import Store
 
 
 def choose_model(
-    store: Store, place: Path, model: str | Path | Encoder | None, is_new: bool, add_model: bool
+    store: Store, place: str, model: str | Path | Encoder | None, is_new: bool, add_model: bool
 ) -> tuple[StoredModel, Encoder | None]:
     """The stored model that answers to a request, and its encoder if that had to be loaded.
 
@@ -42,7 +42,7 @@ def choose_model(
     return added, encoder
 
 
-def _refusal(place: Path, stored: list[StoredModel], encoder: Encoder) -> str:
+def _refusal(place: str, stored: list[StoredModel], encoder: Encoder) -> str:
     kept = ", ".join(f"{each.model_id} ({each.fingerprint})" for each in stored)
     return (
         f"{place} holds vectors of {kept}, and not of {encoder.model_id} ({encoder.fingerprint}), whose "

@@ -10,7 +10,13 @@ from siglip2.search.rows import BrokenFile, Kind, NewRow, Row, SeenFile, StoredM
 
 
 class Store(Protocol):
-    """Rows, their files and their vectors. What a method has returned from survives a kill."""
+    """Rows, their files and their vectors. What a method has returned from survives a kill.
+
+    Attributes:
+        id: of the collection, made with it; tells copies whose they are.
+    """
+
+    id: str
 
     def models(self) -> list[StoredModel]:
         """The models whose vectors are kept, in order of their arrival."""
