@@ -110,6 +110,8 @@ def test_models_side_by_side(reopen):
     assert store.has_vector(one, bytes([1]))
     assert not store.has_vector(two, bytes([1]))
     assert (store.count(one), store.count(two)) == (1, 0)
+    assert list(store.digests(one)) == [bytes([1])]
+    assert list(store.digests(two)) == []
     number, _ = store.state(one)
     assert list(store.vectors_after(one, number)) == []
 

@@ -26,6 +26,7 @@ def index(
     batch_size: int | None = None,
     check_content: bool = False,
     watch: bool = False,
+    ray: str | None = None,
     text_column: str = "text",
     recall: float | None = None,
     sample: int = 100,
@@ -54,6 +55,7 @@ def index(
         batch_size: photos per run of the tower and per commit.
         check_content: read files again whose size and time have not changed.
         watch: add: go on until Ctrl-C, and take in what comes, changes, moves and goes.
+        ray: add: embed on the machines of the Ray cluster at this address, which see the same files.
         text_column: add-texts: which column is the text.
         recall: optimise: share of the exact ten nearest that the index should find; kept for later builds,
             which happen by themselves past 100,000 rows; at first 0.98.
@@ -75,7 +77,7 @@ def index(
     with Collection.open(place, model, create=making, add_model=action == "reembed") as opened:
         match action:
             case "add":
-                status = _add(opened, paths, batch_size, check_content)
+                status = _add(opened, paths, batch_size, check_content, ray)
                 return _watch(opened, paths, batch_size) if watch else status
             case "add-texts":
                 for path in paths:
@@ -116,7 +118,13 @@ def collection_place(named: str | None) -> str:
     return str(Path(data) / "siglip2" / "photos.siglip2")
 
 
-def _add(opened: "Collection", paths: tuple[Path, ...], batch_size: int | None, check_content: bool) -> int:
+def _add(
+    opened: "Collection",
+    paths: tuple[Path, ...],
+    batch_size: int | None,
+    check_content: bool,
+    ray: str | None,
+) -> int:
     from siglip2.progress import progress_bar
     from siglip2.search.files import absolute, find_photos
 
@@ -124,7 +132,9 @@ def _add(opened: "Collection", paths: tuple[Path, ...], batch_size: int | None, 
     # Walked twice where someone watches: a bar without its end says little.
     total = sum(1 for path in paths for _ in find_photos(absolute(path))) if watched else None
     with progress_bar("photos", total, enabled=watched) as advance:
-        report = opened.add(paths, batch_size=batch_size, check_content=check_content, advance=advance)
+        report = opened.add(
+            paths, batch_size=batch_size, check_content=check_content, ray=ray, advance=advance
+        )
     return _report(report)
 
 

@@ -19,6 +19,7 @@ from siglip2.search.indexing import AddReport, FolderIndexer
 from siglip2.search.models import choose_model
 from siglip2.search.places import open_place
 from siglip2.search.query import Query, Term
+from siglip2.search.ray_indexing import RayEmbedding
 from siglip2.search.rows import Hit, Kind, NewRow, Row, StoredModel, Value
 from siglip2.search.store import Store
 from siglip2.search.table import Hits, row_batches
@@ -122,6 +123,7 @@ class Collection:
         batch_size: int | None = None,
         check_content: bool = False,
         forget: Sequence[str] = (),
+        ray: str | None = None,
         advance: Callable[[int], None] = lambda _: None,
     ) -> AddReport:
         """Bring photos of folders in, and forget those that are gone from there. Can be stopped and repeated.
@@ -131,6 +133,7 @@ class Collection:
             batch_size: photos per run of the tower; a batch is stored all or not at all.
             check_content: read files again whose size and time have not changed.
             forget: places, as they stand in rows, to forget when the new ones are in.
+            ray: address of a Ray cluster whose machines embed; they see the files under the same paths.
             advance: told the number of files that were finished.
 
         Raises:
@@ -142,10 +145,11 @@ class Collection:
         indexer = FolderIndexer(
             self.store,
             self.model,
-            self.encoder,
+            lambda: self.encoder,
             batch_size=batch_size,
             check_content=check_content,
             forget=forget,
+            elsewhere=RayEmbedding(ray, self.store, self.model) if ray else None,
             advance=advance,
         )
         report = indexer.run(roots)

@@ -7,6 +7,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from siglip2.encoder import Encoder
 from siglip2.errors import InvalidImage
@@ -16,6 +17,9 @@ from siglip2.search.photo_facts import read_facts
 from siglip2.search.rows import BrokenFile, NewRow, PhotoFacts, SeenFile, StoredModel
 from siglip2.search.store import Store
 from siglip2.search.video import Frame, frame_place, has_ffmpeg, is_video, key_frames, real_path
+
+Elsewhere: TypeAlias = Callable[[Iterator[SeenFile]], Iterator[tuple[list[NewRow], list[BrokenFile]]]]
+"""Makes rows of files; the files are asked for as they are needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +71,12 @@ class FolderIndexer:
         self,
         store: Store,
         model: StoredModel,
-        encoder: Encoder,
+        encoder: Callable[[], Encoder],
         *,
         batch_size: int | None = None,
         check_content: bool = False,
         forget: Sequence[str] = (),
+        elsewhere: Elsewhere | None = None,
         advance: Callable[[int], None] = lambda _: None,
     ):
         """Prepare a run.
@@ -79,16 +84,18 @@ class FolderIndexer:
         Args:
             store: where rows go.
             model: whose vectors these are.
-            encoder: makes them.
+            encoder: makes them; not asked for if they are made elsewhere.
             batch_size: photos per run of the tower and per commit.
             check_content: read files again whose size and time have not changed.
             forget: places to forget in the end.
+            elsewhere: makes rows of files on other machines.
             advance: told the number of files that were finished.
         """
         self._store, self._model, self._encoder = store, model, encoder
         self._batch_size = batch_size
         self._check_content = check_content
         self._forget = forget
+        self._elsewhere = elsewhere
         self._advance = advance
         self._found = self._embedded = self._known = self._placed = 0
         self._broken: list[BrokenFile] = []
@@ -99,7 +106,26 @@ class FolderIndexer:
 
     def run(self, roots: Sequence[str]) -> AddReport:
         """Index files and folders, given as absolute paths."""
-        for part in self._encoder.stream_images(self._new_photos(roots), batch_size=self._batch_size):
+        files = self._unknown_files(roots)
+        if self._elsewhere is None:
+            self._embed_here(files)
+        else:
+            for rows, broken in self._elsewhere(files):
+                self._take(rows, broken)
+        self._store.forget_files(self._forget)
+        kept = [root for root in roots if os.path.isdir(root) and self._forget_missing(root)]
+        return AddReport(
+            found=self._found,
+            embedded=self._embedded,
+            known=self._known,
+            placed=self._placed,
+            removed=self._store.remove_unplaced(),
+            broken=tuple(self._broken),
+            kept_folders=tuple(kept),
+        )
+
+    def _embed_here(self, files: Iterator[SeenFile]) -> None:
+        for part in self._encoder().stream_images(self._opened(files), batch_size=self._batch_size):
             taken = [self._waiting.popleft() for _ in range(len(part.indices) + len(part.broken))]
             first = self._embedded_from(part.indices.tolist(), [each.index for each in part.broken])
             rows = [
@@ -116,57 +142,58 @@ class FolderIndexer:
             broken = [
                 BrokenFile(file=taken[each.index - first].file, reason=each.reason) for each in part.broken
             ]
-            self._store.write(self._model, rows, broken)
-            self._embedded += len(rows)
-            self._broken.extend(broken)
-            self._advance(sum(read.seconds is None for read in taken))
-        self._store.forget_files(self._forget)
-        kept = [root for root in roots if os.path.isdir(root) and self._forget_missing(root)]
-        return AddReport(
-            found=self._found,
-            embedded=self._embedded,
-            known=self._known,
-            placed=self._placed,
-            removed=self._store.remove_unplaced(),
-            broken=tuple(self._broken),
-            kept_folders=tuple(kept),
-        )
+            self._take(rows, broken, finished=sum(read.seconds is None for read in taken))
+
+    def _take(self, rows: list[NewRow], broken: list[BrokenFile], finished: int | None = None) -> None:
+        self._store.write(self._model, rows, broken)
+        embedded = sum(row.vector is not None for row in rows)
+        self._embedded += embedded
+        self._placed += len(rows) - embedded
+        self._broken.extend(broken)
+        self._advance(len(rows) + len(broken) if finished is None else finished)
 
     @staticmethod
     def _embedded_from(good: list[int], broken: list[int]) -> int:
         return min(good + broken)
 
-    def _new_photos(self, roots: Sequence[str]) -> Iterator[_NamedBytes]:
+    def _unknown_files(self, roots: Sequence[str]) -> Iterator[SeenFile]:
         for root in roots:
             for file in find_photos(root):
                 if self._first_time(file.path):
                     self._found += 1
-                    yield from self._unless_known(file)
+                    if not self._is_known(file):
+                        yield file
 
-    def _unless_known(self, file: SeenFile) -> Iterator[_NamedBytes]:
-        video = is_video(file.path) and has_ffmpeg()
+    def _is_known(self, file: SeenFile) -> bool:
+        if self._check_content:
+            return False
         # A video's first frame is stored last: where it is, all are.
-        first = frame_place(file.path, 0.0) if video else file.path
-        known = self._store.known_file(first)
-        unchanged = known is not None and self._same(known[0], file) and not self._check_content
+        video = is_video(file.path) and has_ffmpeg()
+        known = self._store.known_file(frame_place(file.path, 0.0) if video else file.path)
+        # Of a frame, size and time are the video's.
+        unchanged = known and (known[0].size, known[0].mtime_ns) == (file.size, file.mtime_ns)
         if known and unchanged and self._store.has_vector(self._model, known[1]):
             self._known += 1
             self._advance(1)
-            return
+            return True
         broken = self._store.known_broken(file.path)
-        if broken and broken.file == file and not self._check_content:
-            self._broken.append(broken)
-            self._advance(1)
-            return
-        try:
-            if video:
-                yield from self._frames(file)
-            else:
-                yield from self._unless_embedded(file, self._read(file))
-        except OSError as error:
-            self._store_broken(file, f"{file.path} cannot be read: {error.strerror or error}")
-        except InvalidImage as error:
-            self._store_broken(file, str(error))
+        if broken is None or broken.file != file:
+            return False
+        self._broken.append(broken)
+        self._advance(1)
+        return True
+
+    def _opened(self, files: Iterator[SeenFile]) -> Iterator[_NamedBytes]:
+        for file in files:
+            try:
+                if is_video(file.path) and has_ffmpeg():
+                    yield from self._frames(file)
+                else:
+                    yield from self._unless_embedded(file, self._read(file))
+            except OSError as error:
+                self._store_broken(file, f"{file.path} cannot be read: {error.strerror or error}")
+            except InvalidImage as error:
+                self._store_broken(file, str(error))
 
     def _frames(self, video: SeenFile) -> Iterator[_NamedBytes]:
         if not is_regular(video.path):
@@ -210,11 +237,6 @@ class FolderIndexer:
         self._store.write(self._model, [], [broken])
         self._broken.append(broken)
         self._advance(1)
-
-    @staticmethod
-    def _same(known: SeenFile, file: SeenFile) -> bool:
-        """Of a frame, size and time are the video's."""
-        return (known.size, known.mtime_ns) == (file.size, file.mtime_ns)
 
     def _first_time(self, path: str) -> bool:
         sql = "INSERT OR IGNORE INTO seen VALUES (?)"

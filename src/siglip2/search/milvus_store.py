@@ -109,6 +109,11 @@ class MilvusStore:
         """As `Store` says."""
         return bool(self._tables.first(_vectors(model), among("digest", [digest.hex()]), ["id"]))
 
+    def digests(self, model: StoredModel) -> Iterator[bytes]:
+        """As `Store` says."""
+        for row in self._tables.scan(_vectors(model), "number > 0", ["digest"]):
+            yield bytes.fromhex(row["digest"])
+
     def write(self, model: StoredModel, rows: Sequence[NewRow], broken: Sequence[BrokenFile] = ()) -> None:
         """As `Store` says, but for a kill in the middle: then a part is there, and is completed next time."""
         for row in rows:

@@ -99,6 +99,14 @@ class SqliteStore:
         sql = "SELECT 1 FROM vectors JOIN items ON items.id = item WHERE digest = ? AND model = ?"
         return bool(self._all(sql, [digest, model.key]))
 
+    def digests(self, model: StoredModel) -> Iterator[bytes]:
+        """As `Store` says."""
+        number = 0
+        sql = "SELECT number, digest FROM vectors JOIN items ON id = item WHERE model = ? AND number > ? "
+        while page := self._all(sql + "ORDER BY number LIMIT 10000", [model.key, number]):
+            yield from (digest for _, digest in page)
+            number = page[-1][0]
+
     def write(self, model: StoredModel, rows: Sequence[NewRow], broken: Sequence[BrokenFile] = ()) -> None:
         """As `Store` says."""
         with self._transaction():

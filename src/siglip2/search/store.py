@@ -40,6 +40,10 @@ class Store(Protocol):
         """Whether this content has been embedded with this model."""
         ...
 
+    def digests(self, model: StoredModel) -> Iterator[bytes]:
+        """Of all content that has been embedded with this model."""
+        ...
+
     def write(self, model: StoredModel, rows: Sequence[NewRow], broken: Sequence[BrokenFile] = ()) -> None:
         """Store rows, and files that cannot be used, all of them or none. Writing twice changes nothing."""
         ...
