@@ -1,12 +1,16 @@
-"""The console: what it may load, and that its playground answers in a real browser."""
+"""The console: what it may load, what is given away, and the heat maps behind it."""
 
 import re
-import shutil
+from pathlib import Path
 
 import pytest
-from tests.serve.conftest import photo_file
+from tests.serve.conftest import data_url, png
 
-PARTS = ("/console", "/console/console.css", "/console/console.js")
+from siglip2.serve.routes.console import ASSETS
+
+FOLDER = Path(__file__).resolve().parents[2] / "src/siglip2/serve/console"
+LABELS = [{"label": name, "prompts": [name]} for name in "ab"]
+PARTS = ("/console", *(f"/console/{name}" for name in sorted(ASSETS)))
 
 
 @pytest.mark.parametrize("path", PARTS)
@@ -17,12 +21,27 @@ def test_parts_come_under_a_strict_policy(client, path):
     assert policy.startswith("default-src 'none'")
     assert "unsafe" not in policy
     assert "http" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_every_file_is_served(client):
+    assert {path.name for path in FOLDER.iterdir() if path.is_file()} == {*ASSETS, "index.html"}
 
 
 def test_page_has_nothing_inline_and_no_other_host(client):
     page = client.get("/console").text
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\bstyle=|\bon\w+=", page)
     assert "//" not in page.replace("<!doctype html>", "")
+
+
+@pytest.mark.parametrize("name", sorted(name for name in ASSETS if name.endswith(".js")))
+def test_scripts_make_no_markup_and_know_no_other_host(name):
+    script = (FOLDER / name).read_text("utf-8")
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", script
+    )
+    hosts = set(re.findall(r"https?://[\w.]+", script))
+    assert hosts <= {"http://www.w3.org"}, hosts
 
 
 def test_home_leads_to_the_console(client):
@@ -37,23 +56,42 @@ def test_nothing_else_is_given(client, name):
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
 
 
-def test_playground_in_a_browser(server, tmp_path):
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        page = browser.new_page()
-        faults: list[str] = []
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.goto(f"{server.url}/console")
-        page.set_input_files("#picture", photo_file(tmp_path))
-        api.expect(page.locator("#status")).to_contain_text("key")
-        page.fill("#key", server.key)
-        api.expect(page.locator("#bars li")).to_have_count(3)
-        page.fill("#labels", "one\n<b>two</b>\none")
-        api.expect(page.locator("#bars li")).to_have_count(2)
-        assert page.locator("#bars b").count() == 0
-        assert faults == []
-        browser.close()
+def test_heat_map_is_that_of_the_library_and_charged_as_one_image(client, encoder):
+    from siglip2.heatmap import similarity_map
+
+    answer = client.post("/v1/heatmap", json={"input": {"image": data_url(3)}, "labels": LABELS})
+    said = answer.json()
+    assert answer.headers["x-credits-cost"] == "120"
+    (patches,) = encoder.patch_features([png(3)])
+    (text,) = encoder.embed_texts(["b"])
+    assert said["grid"] == list(patches.grid)
+    assert [each["label"] for each in said["data"]] == ["a", "b"]
+    assert said["data"][1]["similarity"] == pytest.approx(
+        similarity_map(encoder.checkpoint, patches, text), abs=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param"),
+    [
+        ({"input": {"image": data_url()}}, 400, "labels"),
+        ({"input": {"image": data_url()}, "labels": []}, 400, "labels"),
+        ({"input": {"image": data_url()}, "labels": [str(n) for n in range(17)]}, 400, "labels"),
+        ({"input": {"text": "a"}, "labels": ["a"]}, 400, "input.text"),
+        ({"input": {"image": "aGVsbG8="}, "labels": ["a"]}, 422, "input.image"),
+    ],
+)
+def test_wrong_heat_maps_cost_nothing(client, body, status, param):
+    before = client.get("/v1/usage").json()
+    answer = client.post("/v1/heatmap", json=body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (status, param)
+    assert client.get("/v1/usage").json() == before
+
+
+def test_linked_pictures_go_through_the_fetcher(client):
+    answer = client.post("/console/picture", json={"url": "http://127.0.0.1/x.png"})
+    assert answer.json()["error"]["code"] in ("image_url_blocked", "image_fetch_failed")
+    answer = client.post("/console/picture", json={"url": data_url()})
+    assert answer.headers["content-type"] == "image/jpeg"
+    del client.headers["authorization"]
+    assert client.post("/console/picture", json={"url": data_url()}).status_code == 401

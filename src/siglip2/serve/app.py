@@ -34,6 +34,7 @@ from siglip2.serve.routes import (
     cohere,
     console,
     embeddings,
+    heatmap,
     huggingface,
     label_sets,
     organization,
@@ -54,6 +55,7 @@ from siglip2.serve.settings import ServeSettings
 
 ROUTERS = (
     classify,
+    heatmap,
     label_sets,
     embeddings,
     score,
@@ -138,6 +140,7 @@ def create_app(
     )
     app.state.service = service
     app.state.attempts = attempts
+    app.state.heatmaps = heatmap.Queue()
     for module in ROUTERS:
         statuses = PROBE_FAILURES if module is probes else REASONS
         app.include_router(module.router, responses=failures(*statuses))

@@ -1,0 +1,223 @@
+"""The console in real headless Chromium: signing in, every view, the keyboard, and what axe finds."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from tests.serve.conftest import photo_file
+
+from siglip2.search.collection import Collection
+from siglip2.serve.settings import ServeSettings
+from siglip2.serve.sign_in_settings import SignInSettings
+
+VIEWS = ("playground", "search", "keys", "usage", "credit")
+SCREENS = {"desktop": (1280, 900), "phone": (390, 844)}
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(scope="module")
+def site(start, encoder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("console")
+    with Collection.open(folder / "c.siglip2", encoder) as collection:
+        collection.add([photo_file(folder, seed) for seed in range(3)])
+    sign_in = SignInSettings(attempts=1000)
+    return start(
+        ServeSettings(
+            collections={"photos": folder / "c.siglip2"}, sign_in=sign_in, requests_per_minute=10**5
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium, site) -> Iterator:
+    """A page of a fresh browser; whatever its console complains about fails the test."""
+    context = chromium.new_context()
+    page = context.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+    page.goto(f"{site.url}/console")
+    yield page
+    assert [fault for fault in faults if "status of 4" not in fault] == []
+    context.close()
+
+
+def expect(locator):
+    from playwright.sync_api import expect
+
+    return expect(locator)
+
+
+def sign_up(page, email):
+    page.get_by_role("button", name="Create an account").click()
+    page.fill("#email", email)
+    page.fill("#password", PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.locator("#picture")).to_be_attached()
+
+
+def view(page, name):
+    page.locator(f"nav a[href='#/{name}']").click()
+    expect(page.locator("h1")).to_have_text(name.capitalize())
+
+
+def test_from_sign_up_to_a_revoked_key(page, site, tmp_path):
+    sign_up(page, "browser@example.org")
+    page.set_input_files("#picture", photo_file(tmp_path))
+    expect(page.locator("#bars li")).to_have_count(3)
+    page.fill("#label", "<b>four</b>")
+    expect(page.locator("#bars li.draft")).to_have_count(1)
+    page.keyboard.press("Enter")
+    expect(page.locator(".chip")).to_have_count(4)
+    assert page.locator("#bars b, .chips b").count() == 0
+    page.get_by_role("button", name="Remove a dog").click()
+    expect(page.locator("#bars li")).to_have_count(3)
+    page.get_by_text("One of them").click()
+    shares = [float(text.strip("<% ")) for text in page.locator("#bars output").all_inner_texts()]
+    assert sum(shares) == pytest.approx(100, abs=0.3)
+    page.get_by_role("button", name="Where is a cat?").click()
+    expect(page.locator(".frame canvas")).to_be_visible()
+    page.get_by_role("tab", name="curl").press("ArrowRight")
+    expect(page.locator("#snippet")).to_contain_text("requests.post")
+
+    view(page, "keys")
+    page.fill("#key-name", "laptop")
+    page.get_by_label("Search").uncheck()
+    page.get_by_role("button", name="Create key").click()
+    secret = page.locator("#secret").inner_text()
+    view(page, "credit")
+    expect(page.locator("tbody")).to_contain_text("Free credit on sign-up")
+    view(page, "usage")
+    expect(page.locator("svg.chart rect").first).to_be_visible()
+    view(page, "keys")
+    expect(page.locator("tbody")).to_contain_text("classify, embed, score")
+    assert secret not in page.content()
+
+    import httpx
+
+    bearer = {"authorization": f"Bearer {secret}"}
+    send = {"url": f"{site.url}/v1/embeddings", "json": {"input": "a"}, "headers": bearer, "trust_env": False}
+    assert httpx.post(**send).status_code == 200
+    page.get_by_role("button", name="Revoke laptop").click()
+    page.locator("#revoke").click()
+    expect(page.locator("tbody")).to_contain_text("revoked")
+    assert httpx.post(**send).status_code == 401
+
+    page.locator("#sign-out").click()
+    expect(page.locator("h1")).to_have_text("Sign in")
+    page.goto(f"{site.url}/console#/keys")
+    expect(page.locator("#password")).to_be_visible()
+
+
+def test_wrong_password_says_so_and_an_ended_session_asks_again(page):
+    page.fill("#email", "nobody@example.org")
+    page.fill("#password", "not the password")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("wrong")
+    sign_up(page, "ended@example.org")
+    page.context.clear_cookies()
+    view_keys = page.locator("nav a[href='#/keys']")
+    view_keys.click()
+    expect(page.locator("h1")).to_have_text("Sign in")
+
+
+def test_a_key_alone_is_enough_to_try(page, site, tmp_path):
+    page.get_by_text("Use an API key instead").click()
+    page.fill("#key", site.key)
+    page.keyboard.press("Enter")
+    page.set_input_files("#picture", photo_file(tmp_path))
+    expect(page.locator("#bars li")).to_have_count(3)
+    view(page, "search")
+    page.fill("#words", "abc")
+    page.keyboard.press("Enter")
+    expect(page.locator("#results img")).to_have_count(3)
+    page.locator("nav a[href='#/keys']").click()
+    expect(page.locator("h1")).to_have_text("Sign in")
+    page.reload()
+    expect(page.locator("h1")).to_have_text("Sign in")  # the key is forgotten
+
+
+def test_theme_follows_the_system_until_one_is_chosen(page):
+    colour = "getComputedStyle(document.body).backgroundColor"
+    page.emulate_media(color_scheme="dark")
+    dark = page.evaluate(colour)
+    page.emulate_media(color_scheme="light")
+    light = page.evaluate(colour)
+    assert dark != light
+    page.locator("#theme").click()
+    page.locator("#theme").click()
+    assert page.evaluate(colour) == dark
+    page.reload()
+    assert page.evaluate(colour) == dark
+
+
+def test_everything_by_keyboard(page, tmp_path):
+    sign_up(page, "keyboard@example.org")
+    seen = set()
+    page.locator("body").press("Tab")
+    for _ in range(40):
+        seen.add(
+            page.evaluate(
+                "(e => e.id || e.textContent.trim() || e.getAttribute('aria-label'))(document.activeElement)"
+            )
+        )
+        page.keyboard.press("Tab")
+    assert {
+        "Skip to the content",
+        "Playground",
+        "Credit",
+        "theme",
+        "sign-out",
+        "picture",
+        "link",
+        "label",
+    } <= seen
+    page.locator("#label").focus()
+    page.keyboard.press("Backspace")  # takes the last label back
+    expect(page.locator("#label")).to_have_value("a city at night")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("screen", SCREENS)
+def test_axe_finds_nothing(page, scheme, screen, tmp_path):
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="needs axe: pip install axe-playwright-python"
+    )
+    width, height = SCREENS[screen]
+    page.set_viewport_size({"width": width, "height": height})
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+
+    def check(name):
+        found = axe.Axe().run(page).response["violations"]
+        assert [(name, each["id"], [node["target"] for node in each["nodes"]]) for each in found] == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+
+    expect(page.locator("h1")).to_be_visible()
+    check("sign-in")
+    sign_up(page, f"axe-{scheme}-{screen}@example.org")
+    page.set_input_files("#picture", photo_file(tmp_path))
+    expect(page.locator("#bars li")).to_have_count(3)
+    check("playground")
+    for name in VIEWS[1:]:
+        view(page, name)
+        if name == "search":
+            page.fill("#words", "abc")
+            page.keyboard.press("Enter")
+            expect(page.locator("#results img")).to_have_count(3)
+        if name == "keys":
+            page.fill("#key-name", "ci")
+            page.get_by_role("button", name="Create key").click()
+            expect(page.locator("tbody tr")).to_have_count(1)
+        check(name)
