@@ -1,98 +1,175 @@
-"""Queries over many vectors: exact scan, this project's index, and faiss, on the same vectors.
+"""Search: photos into a collection, and queries over many vectors, beside what others do.
 
-    python benchmarks/search.py --rows 100000 --dim 768 --kind clustered
+    python benchmarks/search.py --rows 100000 1000000 --write
 
-Needs the extra `siglip2[search]`, and faiss-cpu for its line. Prints one JSON object a line.
+Photos are made at run time from the research data's photographs, weights of B/16-256 are random. Vectors
+are clustered (a centre for every hundred) or random; the queries are further vectors of the same kind, half
+of them to find the search width that reaches the recall, the other half to measure. Every engine builds in
+one process and answers in a fresh one. Needs the extras `search` and `benchmark`; faiss-cpu, lancedb,
+pymilvus with milvus-lite where they are installed. `--write` puts the results into docs/benchmarks.md.
 """
 
 import argparse
+import datetime
+import importlib.metadata
 import json
 import os
+import platform
+import shutil
+import subprocess
+import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import inference_files
 import numpy as np
+import search_report as report
 
-from siglip2.search.hnsw import CONNECTIVITY, EXPANSION_ADD, HnswIndex
-from siglip2.search.matrix import CopyState
-from siglip2.search.query import best
+HERE = Path(__file__).resolve().parent
+ENGINES = ("siglip2", "siglip2 exact", "faiss", "lancedb", "milvus-lite")
+WAYS = ("siglip2", "rclip's way", "clip-retrieval's way")
+PACKAGES = ("siglip2", "usearch", "faiss-cpu", "lancedb", "milvus-lite", "pymilvus", "openvino", "torch")
+PACKAGES += ("transformers", "pillow", "numpy")
+CHUNK = 50_000
 
 
-def make_vectors(rows: int, dim: int, kind: str, seed: int) -> np.ndarray:
-    """Unit vectors; clustered ones lie around one centre for every hundred of them."""
+def make_vectors(folder: Path, rows: int, queries: int, dim: int, kind: str, seed: int = 0) -> None:
+    """`vectors.npy` (N, E), `queries.npy` (Q, E) and `exact.npy` (Q, 10), written piece by piece."""
     rng = np.random.default_rng(seed)
-    vectors = rng.normal(size=(rows, dim)).astype(np.float32)
-    if kind == "clustered":
-        centres = rng.normal(size=(max(rows // 100, 1), dim)).astype(np.float32)
-        vectors = centres[rng.integers(len(centres), size=rows)] + 0.7 * vectors
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    centres = rng.normal(size=(max(rows // 100, 1), dim)).astype(np.float32)
+
+    def some(count: int) -> np.ndarray:
+        part = rng.standard_normal((count, dim), np.float32)
+        if kind == "clustered":
+            part = centres[rng.integers(len(centres), size=count)] + 0.7 * part
+        return part / np.linalg.norm(part, axis=1, keepdims=True)
+
+    asked = some(queries)
+    vectors = np.lib.format.open_memmap(folder / "vectors.npy", "w+", np.float32, (rows, dim))
+    scores, numbers = np.zeros((queries, 0), np.float32), np.zeros((queries, 0), np.int64)
+    for start in range(0, rows, CHUNK):
+        part = vectors[start : start + CHUNK] = some(min(CHUNK, rows - start))
+        here = asked @ part.T
+        kept = np.argpartition(-here, 9, axis=1)[:, :10]
+        scores = np.concatenate([scores, np.take_along_axis(here, kept, 1)], 1)
+        numbers = np.concatenate([numbers, start + kept], 1)
+        order = np.argsort(-scores, axis=1)[:, :10]
+        scores, numbers = np.take_along_axis(scores, order, 1), np.take_along_axis(numbers, order, 1)
+    vectors.flush()
+    np.save(folder / "queries.npy", asked)
+    np.save(folder / "exact.npy", numbers)
 
 
-def measure(
-    name: str, search: Callable[[np.ndarray], np.ndarray], queries: np.ndarray, exact: list[set]
-) -> dict:
-    """Milliseconds of single queries, and recall@10."""
-    times, shares = [], []
-    search(queries[0])
-    for query, right in zip(queries, exact, strict=True):
-        began = time.perf_counter()
-        found = search(query)
-        times.append(1000 * (time.perf_counter() - began))
-        shares.append(len(right & set(found[:10].tolist())) / 10)
-    p50, p99 = np.percentile(times, [50, 99])
+def ask_engines(arguments: argparse.Namespace, rows: int, kind: str, folder: Path) -> list[dict[str, Any]]:
+    data = folder / f"{kind}-{rows}"
+    data.mkdir()
+    make_vectors(data, rows, 2 * arguments.queries, arguments.dim, kind)
+    results = []
+    for name in arguments.engines:
+        place = data / name
+        tail = [str(place), str(data), str(arguments.threads), str(arguments.recall)]
+        line: dict[str, Any] = {"engine": name, "rows": rows, "kind": kind}
+        for stage in ("build", "ask"):
+            line |= work(HERE / "search_engines.py", [name, stage, *tail], arguments)
+            if "error" in line:
+                break
+        print(json.dumps(line), flush=True)
+        results.append(line)
+        shutil.rmtree(place, ignore_errors=True)
+    shutil.rmtree(data)
+    return results
+
+
+def index_photos(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    import search_photos
+
+    inference_files.make_weights(folder / "model", inference_files.default_tokenizer())
+    search_photos.make_photos(arguments.sources, folder / "photos", arguments.photos)
+    results: dict[str, Any] = {"count": arguments.photos}
+    for way in WAYS:
+        tail = [str(folder / name) for name in ("model", "photos", "collection")]
+        results[way] = work(HERE / "search_photos.py", [way, *tail, str(arguments.threads)], arguments)
+        print(way, json.dumps(results[way]), flush=True)
+    return results
+
+
+def work(program: Path, tail: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run one stage in a fresh process."""
+    threads = str(arguments.threads)
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "LANCE_CPU_THREADS")
+    environment = os.environ | dict.fromkeys(names, threads) | {"HF_HUB_OFFLINE": "1"}
+    environment |= {"TOKENIZERS_PARALLELISM": "false"}
+    try:
+        done = subprocess.run(
+            [sys.executable, str(program), *tail],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=arguments.patience,
+        )
+    except subprocess.TimeoutExpired:
+        return {"error": f"took longer than {arguments.patience} s"}
+    if done.returncode:
+        return {"error": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:200]}
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def machine() -> dict[str, Any]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return {
-        "name": name,
-        "p50_ms": round(p50, 3),
-        "p99_ms": round(p99, 3),
-        "recall@10": np.mean(shares).round(4),
+        "processor": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
     }
 
 
+def versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=100_000)
+    shared = Path(os.environ.get("SIGLIP2_SHARED", HERE.parent.parent / "shared"))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rows", type=int, nargs="*", default=[100_000], help="none leaves queries out")
+    parser.add_argument(
+        "--kinds", nargs="+", default=["clustered", "random"], choices=["clustered", "random"]
+    )
     parser.add_argument("--dim", type=int, default=768)
-    parser.add_argument("--queries", type=int, default=200)
-    parser.add_argument("--kind", choices=["clustered", "random"], default="clustered")
+    parser.add_argument("--queries", type=int, default=200, help="measured; as many again tune the width")
+    parser.add_argument("--engines", nargs="+", default=list(ENGINES), choices=ENGINES)
     parser.add_argument("--recall", type=float, default=0.98)
-    parser.add_argument("--skip-faiss", action="store_true")
+    parser.add_argument("--photos", type=int, default=32, help="0 leaves them out")
+    parser.add_argument("--sources", type=Path, default=shared / "data" / "photos")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--patience", type=float, default=3600, help="seconds for one stage of one engine")
+    parser.add_argument("--folder", type=Path, help="where vectors and indexes are made, and removed again")
+    parser.add_argument("--note", default="", help="a sentence about this run, kept in the report")
+    parser.add_argument("--write", action="store_true", help="write the section of docs/benchmarks.md")
     arguments = parser.parse_args()
-    shown = {"rows": arguments.rows, "dim": arguments.dim, "kind": arguments.kind, "cores": os.cpu_count()}
-
-    everything = make_vectors(arguments.rows + arguments.queries, arguments.dim, arguments.kind, seed=0)
-    vectors, queries = everything[: arguments.rows], everything[arguments.rows :]
-    exact = [set(best(vectors @ query, 10).tolist()) for query in queries]
-    print(json.dumps({**measure("exact scan", lambda q: best(vectors @ q, 10), queries, exact), **shown}))
-
-    with tempfile.TemporaryDirectory() as folder:
-        index = HnswIndex(Path(folder) / "index")
-        state = CopyState(collection="benchmark", count=len(vectors), number=len(vectors), removed=0)
-        began = time.perf_counter()
-        index.update(state, vectors)
-        build = {"build_s": round(time.perf_counter() - began, 1)}
-        quality = index.tune(vectors, arguments.recall)
-        disk = {"disk_mb": round((Path(folder) / "index.usearch").stat().st_size / 1e6)}
-
-        def search(query: np.ndarray) -> np.ndarray:
-            found = index.search(query, 10, quality.expansion)
-            return found[best(vectors[found] @ query, 10)]
-
-        line = measure("siglip2 index", search, queries, exact)
-        print(json.dumps({**line, **build, **disk, "expansion": quality.expansion, **shown}), flush=True)
-
-    if not arguments.skip_faiss:
-        import faiss
-
-        hnsw = faiss.IndexHNSWFlat(arguments.dim, CONNECTIVITY, faiss.METRIC_INNER_PRODUCT)
-        hnsw.hnsw.efConstruction = EXPANSION_ADD
-        hnsw.hnsw.efSearch = quality.expansion
-        began = time.perf_counter()
-        hnsw.add(vectors)  # pyright: ignore[reportCallIssue]
-        build = {"build_s": round(time.perf_counter() - began, 1)}
-        line = measure("faiss HNSW", lambda q: hnsw.search(q[None], 10)[1][0], queries, exact)  # pyright: ignore
-        print(json.dumps({**line, **build, "expansion": quality.expansion, **shown}))
+    results: dict[str, Any] = {
+        "date": datetime.date.today().isoformat(),
+        "note": arguments.note,
+        "machine": machine() | {"threads": arguments.threads},
+        "versions": versions(),
+        "queries": [],
+    }
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
+        if arguments.photos:
+            results["photos"] = index_photos(arguments, Path(temporary))
+        for rows in arguments.rows:
+            for kind in arguments.kinds:
+                results["queries"].extend(ask_engines(arguments, rows, kind, Path(temporary)))
+    print(report.markdown(results))
+    if arguments.write:
+        report.write(results, HERE.parent)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,144 @@
+"""Photos of 12 megapixels into a collection, and the same by others' ways: prints one JSON object.
+
+Started by `search.py`, one way and one process at a time. The others' ways are written after the programs
+they are named for: rclip decodes with Pillow in threads ahead of the model, clip-retrieval in the worker
+processes of a torch loader; both here with `transformers` and the same weights.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SIZE = (4000, 3000)
+BATCH = 8
+WARM = 2
+
+
+def make_photos(sources: Path, folder: Path, count: int, seed: int = 0) -> None:
+    """JPEG files of 12 megapixels: seeded parts of photographs, enlarged, with a little grain."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    files = sorted(path for path in sources.iterdir() if path.suffix in (".jpg", ".png"))
+    for index in range(count):
+        with Image.open(files[int(rng.integers(len(files)))]) as opened:
+            photo = opened.convert("RGB")
+        width, height = photo.size
+        wide = min(width, height * 4 // 3) * rng.uniform(0.7, 1)
+        left, top = rng.uniform(0, width - wide), rng.uniform(0, max(height - wide * 3 / 4, 0))
+        box = (left, top, left + wide, min(top + wide * 3 / 4, height))
+        large = photo.resize(SIZE, Image.Resampling.BICUBIC, box=box)
+        grain = rng.normal(0, 4, (SIZE[1] // 2, SIZE[0] // 2)).astype(np.float32)
+        noise = np.asarray(Image.fromarray(grain).resize(SIZE, Image.Resampling.NEAREST))
+        pixels = np.clip(np.asarray(large, np.float32) + noise[..., None], 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index:04}.jpg", quality=90)
+
+
+def photo_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.jpg"))
+
+
+def pixels_of(path: Path) -> np.ndarray:
+    """(3, 256, 256) float32, by Pillow, as the others' preprocessing does it."""
+    with Image.open(path) as photo:
+        small = photo.convert("RGB").resize((256, 256), Image.Resampling.BICUBIC)
+    return np.asarray(small, np.float32).transpose(2, 0, 1) / 127.5 - 1
+
+
+class LoadedPhotos:
+    """A torch dataset."""
+
+    def __init__(self, files: list[Path]):
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return pixels_of(self.files[index])
+
+
+def in_threads(files: list[Path], threads: int) -> Iterator[np.ndarray]:
+    with ThreadPoolExecutor(threads) as pool:
+        decoded = pool.map(pixels_of, files)
+        for start in range(0, len(files), BATCH):
+            yield np.stack([next(decoded) for _ in files[start : start + BATCH]])
+
+
+def in_processes(files: list[Path], threads: int) -> Iterator[Any]:
+    from torch.utils.data import DataLoader
+
+    yield from DataLoader(LoadedPhotos(files), BATCH, num_workers=threads)  # pyright: ignore
+
+
+def by_transformers(way: str, model_folder: Path, folder: Path, threads: int) -> float:
+    """Seconds from files to vectors."""
+    import torch
+    from transformers import SiglipModel
+
+    torch.set_num_threads(threads)
+    model = SiglipModel.from_pretrained(model_folder).eval()
+    files = photo_files(folder)
+    batches = in_threads if way == "rclip's way" else in_processes
+    with torch.inference_mode():
+        for _ in range(WARM):
+            model.get_image_features(pixel_values=torch.zeros(BATCH, 3, 256, 256))
+        began = time.perf_counter()
+        vectors = [
+            model.get_image_features(pixel_values=torch.as_tensor(batch)) for batch in batches(files, threads)
+        ]
+    assert len(vectors) == -(-len(files) // BATCH)
+    return time.perf_counter() - began
+
+
+def by_us(model_folder: Path, folder: Path, place: Path) -> dict[str, float]:
+    """Seconds end to end into a new collection, of decoding alone and of embedding alone."""
+    import siglip2
+    from siglip2.pipeline import prepare_groups
+    from siglip2.search.collection import Collection
+
+    encoder = siglip2.load(model_folder, runtime="openvino")
+    files = photo_files(folder)
+    encoder.embed_images([np.zeros((300, 400, 3), np.uint8)] * BATCH, batch_size=BATCH)
+    began = time.perf_counter()
+    groups = list(prepare_groups(files, encoder.image_preprocessor.prepare_one, BATCH))
+    decode = time.perf_counter() - began
+    small = [np.zeros((256, 256, 3), np.uint8)] * len(files)
+    began = time.perf_counter()
+    encoder.embed_images(small, batch_size=BATCH)
+    embed = time.perf_counter() - began
+    assert sum(group.num_seen for group in groups) == len(files)
+    with Collection.open(place, encoder) as collection:
+        began = time.perf_counter()
+        report = collection.add([folder], batch_size=BATCH)
+        seconds = time.perf_counter() - began
+        assert report.embedded == len(files)
+    return {"seconds": seconds, "decode_s": decode, "embed_s": embed}
+
+
+def main(way: str, model_folder: Path, folder: Path, place: Path, threads: int) -> dict[str, float]:
+    count = len(photo_files(folder))
+    if way != "siglip2":
+        return {"photos_per_s": count / by_transformers(way, model_folder, folder, threads)}
+    taken = by_us(model_folder, folder, place)
+    slower = max(taken["decode_s"], taken["embed_s"])
+    return {
+        "photos_per_s": count / taken["seconds"],
+        "decode_per_s": count / taken["decode_s"],
+        "embed_per_s": count / taken["embed_s"],
+        "share_of_slower": slower / taken["seconds"],
+    }
+
+
+if __name__ == "__main__":
+    _, name, weights, photos, collection, processors = sys.argv
+    result = main(name, Path(weights), Path(photos), Path(collection), int(processors))
+    print("\n" + json.dumps({key: round(value, 3) for key, value in result.items()}), flush=True)
+    os._exit(0)
