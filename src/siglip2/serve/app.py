@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from siglip2 import __version__
 from siglip2.encoder import Encoder, load
+from siglip2.errors import InvalidInput
 from siglip2.serve.accounts.charging import release_all
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.label_sets import RememberedLabelSets, StoredLabelSets
@@ -37,6 +38,7 @@ from siglip2.serve.routes import (
     heatmap,
     huggingface,
     label_sets,
+    openid,
     organization,
     probes,
     rerank,
@@ -52,6 +54,7 @@ from siglip2.serve.routes import (
 from siglip2.serve.routes.answers import REASONS, failures
 from siglip2.serve.service import Service
 from siglip2.serve.settings import ServeSettings
+from siglip2.serve.sign_in_settings import SignInSettings
 
 ROUTERS = (
     classify,
@@ -71,6 +74,7 @@ ROUTERS = (
     admin,
     sessions,
     account_pages,
+    openid,
     probes,
     console,
 )
@@ -140,6 +144,7 @@ def create_app(
     )
     app.state.service = service
     app.state.attempts = attempts
+    app.state.openid = _openid(settings.sign_in)
     app.state.heatmaps = heatmap.Queue()
     for module in ROUTERS:
         statuses = PROBE_FAILURES if module is probes else REASONS
@@ -151,6 +156,16 @@ def create_app(
         app.add_middleware(CookieDoor, settings=settings.sign_in)
     app.add_middleware(Gate, settings=settings, metrics=metrics)
     return app
+
+
+def _openid(settings: SignInSettings) -> object | None:
+    if settings.openid_issuer is None:
+        return None
+    try:
+        from siglip2.serve.openid import Provider
+    except ModuleNotFoundError as error:
+        raise InvalidInput(f"OpenID needs {error.name}: pip install 'siglip2[openid]'") from error
+    return Provider(settings)
 
 
 async def _on_api_error(request: Request, error: Exception) -> JSONResponse:

@@ -49,6 +49,10 @@ class SignInSettings:
                 raise InvalidInput(f"the public URL is like https://host.example, not {self.public_url!r}")
         if self.openid_issuer is not None and not self.openid_client_id:
             raise InvalidInput("an OpenID provider needs a client: set SIGLIP2_OPENID_CLIENT_ID")
+        if self.openid_issuer is not None:
+            issuer = urlsplit(self.openid_issuer)
+            if issuer.scheme != "https" and issuer.hostname not in ("127.0.0.1", "::1", "localhost"):
+                raise InvalidInput(f"an OpenID provider is at https://..., not {self.openid_issuer!r}")
         if self.sign_up_credit < 0 or self.attempts < 1:
             raise InvalidInput("credit on sign-up is 0 or more, and attempts to sign in are at least 1")
 

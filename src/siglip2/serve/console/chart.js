@@ -6,6 +6,7 @@ const WIDTH = 760;
 const HEIGHT = 240;
 const LEFT = 52;
 const BOTTOM = 24;
+const RIGHT = 16;
 const TOP = 10;
 
 // The least of 1, 2, 5 times a power of ten from which five lines reach the top.
@@ -22,10 +23,10 @@ export function stackedBars(days, series, format) {
   const line = most > 0 ? step(most) : 1;
   const top = Math.max(line, Math.ceil(most / line - 1e-9) * line);
   const y = (value) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top);
-  const slot = (WIDTH - LEFT) / days.length;
+  const slot = (WIDTH - LEFT - RIGHT) / days.length;
   const parts = [];
   for (let value = 0; value <= top * 1.0001; value += line) {
-    parts.push(svg("line", { class: "rule", x1: LEFT, x2: WIDTH, y1: y(value), y2: y(value) }),
+    parts.push(svg("line", { class: "rule", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }),
       svg("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, format(value)));
   }
   const every = Math.ceil(days.length / 8);

@@ -23,7 +23,7 @@ export default async function credit() {
       const page = await call("GET", `/account/ledger${last === null ? "" : `?before=${last}`}`);
       left.textContent = amount(page.balance);
       body.append(...page.data.map((line) => el("tr", {},
-        el("td", { class: "whole" }, new Date(line.created).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" })),
+        el("td", { class: "whole" }, new Date(line.created).toLocaleString("en", { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" })),
         el("td", {}, reason(line.reason)),
         el("td", { class: `number ${line.amount > 0 ? "plus" : ""}` }, `${line.amount > 0 ? "+" : "−"}${amount(Math.abs(line.amount))}`),
         el("td", { class: "number" }, amount(line.balance)))));

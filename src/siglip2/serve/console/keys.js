@@ -61,7 +61,7 @@ function table(data, refresh) {
   if (!data.length) return empty("No keys yet", "Make one above; a program sends it as Authorization: Bearer sg2_…");
   const row = (key) => el("tr", {},
     el("td", {}, el("strong", {}, key.name), el("br"), el("code", {}, key.shown)),
-    el("td", {}, key.scopes.join(", ")),
+    el("td", {}, key.scopes.length === SCOPES.length ? "everything" : key.scopes.join(", ")),
     el("td", { class: "whole" }, day(key.created)),
     el("td", { class: "whole" }, day(key.expires)),
     el("td", {}, el("span", { class: `badge ${key.works ? "good" : "bad"}` }, key.revoked ? "revoked" : key.works ? "works" : "expired")),

@@ -62,7 +62,7 @@ export default async function playground() {
     if (!picture) return voice.say("Choose a picture to begin.");
     if (!wanted().length) return voice.say("Add a label.");
     const missing = wanted().filter((label) => !logits.has(label));
-    if (!missing.length) return voice.say("");
+    if (!missing.length) return seen ? undefined : voice.say("");
     const mine = asking = new AbortController();
     voice.say("Looking…");
     try {

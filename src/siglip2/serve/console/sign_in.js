@@ -3,9 +3,21 @@
 import { enter, session, useKey } from "./api.js";
 import { el, field, sayer } from "./dom.js";
 
+const PROBLEMS = {
+  openid_state: "Signing in took too long, or began in another window. Try again.",
+  openid_denied: "The provider did not let you in.",
+  openid_failed: "The provider could not vouch for you. Try again, or ask the operator of this server.",
+  openid_email: "The provider did not tell your e-mail address, which this server needs.",
+  openid_taken: "There is an account of your e-mail address already. Sign in to it with its password.",
+};
+
 export function signIn() {
   const place = el("div", { class: "door card" });
   draw(place, "in");
+  const problem = PROBLEMS[new URLSearchParams(location.search).get("problem")];
+  if (!problem) return [place];
+  history.replaceState(null, "", `/console${location.hash}`);
+  place.prepend(el("p", { class: "alert", role: "alert" }, problem));
   return [place];
 }
 
