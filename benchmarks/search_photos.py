@@ -124,6 +124,9 @@ def by_us(model_folder: Path, folder: Path, place: Path) -> dict[str, float]:
 
 
 def main(way: str, model_folder: Path, folder: Path, place: Path, threads: int) -> dict[str, float]:
+    if hasattr(os, "sched_setaffinity"):
+        # OpenVINO does not look at OMP_NUM_THREADS: the same processors for all, whatever they think of it.
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     count = len(photo_files(folder))
     if way != "siglip2":
         return {"photos_per_s": count / by_transformers(way, model_folder, folder, threads)}

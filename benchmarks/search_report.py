@@ -8,16 +8,24 @@ START, END = "<!-- search: written by benchmarks/search.py -->", "<!-- end of se
 
 
 def write(results: dict[str, Any], repository: Path) -> None:
-    """Save the JSON beside the benchmarks and put the tables into docs/benchmarks.md."""
+    """Save the JSON beside the benchmarks and put the tables into docs/benchmarks.md.
+
+    What this run has left out, photos or queries, is kept from the one before.
+    """
     saved = repository / "benchmarks" / "results" / "search.json"
+    if saved.exists():
+        older = json.loads(saved.read_text())
+        for name in ("photos", "queries"):
+            if older.get(name) and not results.get(name):
+                results[name] = older[name]
     saved.parent.mkdir(exist_ok=True)
     saved.write_text(json.dumps(results, indent=2) + "\n")
     page = repository / "docs" / "benchmarks.md"
     text = page.read_text() if page.exists() else "# Benchmarks\n"
     if START not in text:
         text = f"{text.rstrip()}\n\n{START}\n{END}\n"
-    before, rest = text.split(START)
-    page.write_text(f"{before}{START}\n{markdown(results)}{END}{rest.split(END)[1]}")
+    above, rest = text.split(START)
+    page.write_text(f"{above}{START}\n{markdown(results)}{END}{rest.split(END)[1]}")
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -44,7 +52,7 @@ def _photos(photos: dict[str, Any]) -> list[str]:
     lines = [
         f"Indexing {photos['count']} JPEG photos of 12 megapixels with B/16-256 in full size (random",
         "weights), from files to stored vectors. The others' ways: `transformers` in torch with the same",
-        "weights, Pillow in threads (as rclip decodes) or in processes of a torch loader (as clip-retrieval).",
+        "weights, Pillow in threads (as rclip decodes) or in a torch loader's processes (as clip-retrieval).",
         "",
         "| | photos/s |",
         "| --- | ---: |",
@@ -66,7 +74,7 @@ def _photos(photos: dict[str, Any]) -> list[str]:
 def _queries(queries: list[dict[str, Any]]) -> list[str]:
     lines = [
         "Single queries over 768-dimensional vectors for the ten nearest, at the narrowest search that",
-        "reaches 0.98 on other queries (the last width tried where none does). siglip2: through `Collection`,",
+        "reaches 0.98 on other queries (the last width tried if none does). siglip2: through `Collection`,",
         "with exact scores, rows and paths, as the command does; LanceDB and Milvus Lite with paths; faiss",
         "without rows. Memory: the answering process's own, and with the pages of files that it has mapped.",
         "",

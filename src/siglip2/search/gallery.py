@@ -99,6 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
                 with self.turns:
                     result = self._search(parameters, body)
                 self._send(HTTPStatus.OK, json.dumps(result).encode(), "application/json")
+            elif address.path == "/favicon.ico":
+                self._send(HTTPStatus.NO_CONTENT, b"", "image/x-icon")  # browsers ask, and complain
             elif address.path in ("/thumbnail", "/photo"):
                 self._send(HTTPStatus.OK, self._picture(parameters, address.path), "image/jpeg")
             else:
