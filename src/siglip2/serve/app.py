@@ -26,6 +26,7 @@ from siglip2.serve.gate import Gate
 from siglip2.serve.metrics import Metrics
 from siglip2.serve.models import Models
 from siglip2.serve.mounts import Mounts
+from siglip2.serve.notices import NoticeDoor
 from siglip2.serve.rates import RateLimiter
 from siglip2.serve.routes import (
     account_pages,
@@ -153,6 +154,7 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
     if database is not None:
+        app.add_middleware(NoticeDoor)
         app.add_middleware(CookieDoor, settings=settings.sign_in)
     app.add_middleware(Gate, settings=settings, metrics=metrics)
     return app

@@ -8,7 +8,9 @@ from sqlalchemy.orm import Session
 
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.ledger import move
+from siglip2.serve.accounts.limits import is_over_soft_limit, refuse_over_hard_limit
 from siglip2.serve.accounts.tables import Account, Answer, Hold, Usage
+from siglip2.serve.notices import notice_low_credit
 
 HOLD_TIME = timedelta(minutes=15)
 """A hold that old belongs to a process that died; it is released."""
@@ -66,7 +68,7 @@ def reserve(database: Database, bill: Bill) -> int | StoredAnswer:
     """Hold the cost; the hold's number, or the answer that was given and paid before.
 
     Raises:
-        NotEnoughCredit: see `ledger.move`.
+        NotEnoughCredit: see `ledger.move` and `limits.refuse_over_hard_limit`.
         StillRunning: the same request is being worked on.
         OtherRequest: the idempotency key was used for something else.
     """
@@ -79,7 +81,10 @@ def reserve(database: Database, bill: Bill) -> int | StoredAnswer:
             known = _known(session, bill, now)
             if known is not None:
                 return known
-        hold = Hold(account_id=bill.account_id, amount=bill.cost, expires_at=now + HOLD_TIME)
+        refuse_over_hard_limit(session, bill.account_id, bill.key_id, bill.cost)
+        hold = Hold(
+            account_id=bill.account_id, key_id=bill.key_id, amount=bill.cost, expires_at=now + HOLD_TIME
+        )
         session.add(hold)
         session.flush()
         move(session, bill.account_id, bill.cost, source="credit", to="held", reason=f"hold {hold.id}")
@@ -120,6 +125,9 @@ def settle(database: Database, bill: Bill, hold_id: int, body: bytes, media_type
         answer = session.scalars(select(Answer).where(Answer.hold_id == hold_id)).first()
         if answer is not None:
             answer.body, answer.media_type = body, media_type
+        session.flush()
+        if is_over_soft_limit(session, bill.account_id, bill.key_id):
+            notice_low_credit()
         return session.scalars(select(Account.balance).where(Account.id == bill.account_id)).one()
 
 

@@ -1,7 +1,7 @@
 // Credit: what is left, and every movement.
 
 import { call, session } from "./api.js";
-import { el, empty, heading } from "./dom.js";
+import { el, empty, field, heading, sayer } from "./dom.js";
 
 const amount = (micro) => (micro / 1e6).toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 6 });
 
@@ -38,10 +38,42 @@ export default async function credit() {
   more.addEventListener("click", load);
   place.append(el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of movements" }, el("table", {},
     el("thead", {}, el("tr", {}, ["When", "What"].map((text) => el("th", { scope: "col" }, text)), ["Amount", "Balance"].map((text) => el("th", { scope: "col", class: "number" }, text)))), body)), more);
+  const limits = await limitForm();
   await load();
   return [
     heading("Credit", "Requests that fail cost nothing. The operator of this server grants more credit."),
-    el("dl", { class: "tiles" }, el("div", { class: "tile" }, el("dt", {}, `Left (${session.currency})`), left)),
+    el("dl", { class: "tiles" }, el("div", { class: "tile" }, el("dt", {}, `Left (${session.currency})`), left), limits.tile),
+    limits.card,
     el("section", { class: "card", "aria-labelledby": "movements" }, el("h2", { id: "movements" }, "Movements"), place),
   ];
+}
+
+async function limitForm() {
+  const spent = el("dd");
+  const [soft, hard] = [0, 0].map(() => el("input", { type: "number", min: "0", step: "any", placeholder: "none" }));
+  const voice = sayer();
+  const micro = (input) => (input.value === "" ? null : Math.round(1e6 * Number(input.value)));
+  const show = (said) => {
+    spent.textContent = amount(said.spent);
+    soft.value = said.soft_limit === null ? "" : said.soft_limit / 1e6;
+    hard.value = said.hard_limit === null ? "" : said.hard_limit / 1e6;
+  };
+  const form = el("form", { class: "stack" }, el("div", { class: "stack new-key" },
+    field("soft", `Warn beyond (${session.currency})`, soft, "Answers then carry the header x-credits-low."),
+    field("hard", `Refuse beyond (${session.currency})`, hard, "Requests then get 429 until the month is over.")),
+  voice.line, el("div", {}, el("button", {}, "Save the limits")));
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    try {
+      show(await call("PUT", "/account/limits", { soft_limit: micro(soft), hard_limit: micro(hard) }));
+      voice.say("Saved.");
+    } catch (error) {
+      voice.fault(error.message);
+    }
+  });
+  await call("GET", "/account/limits").then(show).catch((error) => voice.fault(error.message));
+  return {
+    tile: el("div", { class: "tile" }, el("dt", {}, `Spent this month (${session.currency})`), spent),
+    card: el("section", { class: "card", "aria-labelledby": "limits" }, el("h2", { id: "limits" }, "Monthly limits"), form),
+  };
 }

@@ -11,6 +11,7 @@ from siglip2.errors import InvalidInput
 from siglip2.serve.accounts.account_keys import CONSOLE, add_key, list_keys, revoke_own_key
 from siglip2.serve.accounts.history import list_entries
 from siglip2.serve.accounts.keys import SCOPES
+from siglip2.serve.accounts.limits import read_limits, set_limits
 from siglip2.serve.accounts.tables import ApiKey
 from siglip2.serve.accounts.usage import sum_usage
 from siglip2.serve.errors import ApiError, bad_request
@@ -57,6 +58,25 @@ class KeyAnswer(BaseModel):
     soft_limit: int | None
     hard_limit: int | None
     secret: str | None = None
+
+
+class LimitsRequest(RequestBody):
+    """What the account may spend in a month."""
+
+    model_config = ConfigDict(
+        strict=True, json_schema_extra={"examples": [{"soft_limit": 500_000, "hard_limit": 1_000_000}]}
+    )
+    soft_limit: Micro = None
+    hard_limit: Micro = None
+
+
+class LimitsAnswer(BaseModel):
+    """Where the account stands this month, in micro-units."""
+
+    object: Literal["limits"]
+    spent: int = Field(description="With what running requests hold.")
+    soft_limit: int | None = Field(description="Beyond it answers carry x-credits-low.")
+    hard_limit: int | None = Field(description="Requests that would go beyond it get 429.")
 
 
 class EntriesPage(BaseModel):
@@ -149,6 +169,23 @@ async def ledger(
         for each in lines[:limit]
     ]
     return {"object": "list", "balance": visit.who.balance, "data": data, "has_more": len(lines) > limit}
+
+
+@router.get("/account/limits", response_model=LimitsAnswer)
+async def limits(visit: Visit) -> LimitsAnswer:
+    """What the account has spent this month (UTC), and what it may."""
+    found = await asyncio.to_thread(read_limits, visit.database, visit.who.account_id)
+    return LimitsAnswer(object="limits", spent=found.spent, soft_limit=found.soft, hard_limit=found.hard)
+
+
+@router.put("/account/limits", response_model=LimitsAnswer)
+async def change_limits(body: LimitsRequest, visit: Visit) -> LimitsAnswer:
+    """Set or (null) lift the limits of the account; those of a key are set as it is made."""
+    account_id = visit.who.account_id
+    await asyncio.to_thread(
+        set_limits, visit.database, account_id, soft=body.soft_limit, hard=body.hard_limit
+    )
+    return await limits(visit)
 
 
 def _key(key: ApiKey) -> KeyAnswer:
