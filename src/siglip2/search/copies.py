@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,11 +35,23 @@ class Busy(Exception):
 
 
 def read_record(path: Path, kind: type[_Record]) -> _Record | None:
-    """A dataclass from a JSON file; None where there is none that can be read."""
+    """A dataclass from a JSON file; None where there is none that can be read.
+
+    Every query asks for some. `write_record` makes a new file each time, so that one which is the same file
+    as before need not be read again.
+    """
     try:
-        return kind(**json.loads(path.read_text()))
+        status = os.stat(path)
+        return _read(
+            os.fspath(path), kind, (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+        )
     except (OSError, ValueError, TypeError):
         return None
+
+
+@lru_cache(maxsize=64)
+def _read(path: str, kind: type[_Record], _: tuple[int, ...]) -> _Record:
+    return kind(**json.loads(Path(path).read_text()))
 
 
 def write_record(path: Path, record: Any) -> None:
