@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from siglip2.data.balance import Constraint, association_bias, representation_bias
+from siglip2.data.balance import VIOLATED, Constraint, association_bias, representation_bias
 from siglip2.data.report_page import Plot, Table, new_figure, write_page
 from siglip2.data.traits import Traits
 
@@ -30,8 +30,16 @@ def measures(constraints: list[Constraint], weights: np.ndarray) -> list[tuple[s
             representation_bias(constraints, weights),
         ),
         ("association bias", association_bias(constraints, before), association_bias(constraints, weights)),
+        ("shares beyond tolerance", beyond(constraints, before), beyond(constraints, weights)),
         ("samples kept", 1.0, float(weights.mean())),
     ]
+
+
+def beyond(constraints: list[Constraint], weights: np.ndarray) -> float:
+    """How many constraints do not hold, by more than rounding."""
+    return float(
+        sum(abs(each.share(weights) - each.target) > each.tolerance + VIOLATED for each in constraints)
+    )
 
 
 def write_report(constraints: list[Constraint], weights: np.ndarray, path: Path, title: str) -> None:

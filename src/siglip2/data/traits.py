@@ -82,8 +82,8 @@ class WordLists:
             words += [word for each in lists.labels.values() for word in each]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInput(
-                f"{path} is no list of words ({error!r}); expected "
-                '{"attributes": {"gender": {"male": ["man"], "female": ["woman"]}}, "labels": {"nurse": ["nurse"]}}'
+                f"{path} is no list of words ({error!r}); expected attributes, such "
+                'as {"gender": {"male": ["man"], "female": ["woman"]}}, and labels, as {"nurse": ["nurse"]}'
             ) from None
         if not all(isinstance(word, str) and WORD.fullmatch(word) for word in words):
             raise InvalidInput(f"{path}: words are single, such as `man`, without spaces")
