@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from siglip2.data.captioned import CaptionedImages
+from siglip2.data.source import CaptionedSource
 from siglip2.errors import Siglip2Error
 from siglip2.recipes.recipe import Recipe
 from siglip2.train.batches import Tokenize, make_views
@@ -38,7 +38,7 @@ class NotFinite(Siglip2Error):
 
 def train(
     recipe: Recipe,
-    data: Sequence[CaptionedImages],
+    data: Sequence[CaptionedSource],
     tokenize: Tokenize,
     run: Path,
     *,

@@ -4,23 +4,36 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from siglip2.data import research
-from siglip2.data.captioned import CaptionedImages
 from siglip2.data.folder import captioned_folder
+from siglip2.data.source import CaptionedSource
 from siglip2.errors import InvalidInput
 from siglip2.inputs.tokenizer_training import train_tokenizer
 from siglip2.recipes.recipe import Recipe
 
-SOURCES: dict[str, Callable[[Path, int], CaptionedImages]] = {
+
+def photos_or_shards(data: Path, size: int) -> CaptionedSource:
+    """Photos with a table of captions, in memory; or the shards of `siglip2 data prepare`, read as needed.
+
+    A folder with `blend.json` in it is several folders of shards.
+    """
+    if (data / "blend.json").exists() or any(data.glob("*.tar")):
+        from siglip2.data.blend import open_shards
+
+        return open_shards(data, size)
+    return captioned_folder(data, size)
+
+
+SOURCES: dict[str, Callable[[Path, int], CaptionedSource]] = {
     "tiny_imagenet": research.tiny_imagenet,
     "flickr8k": research.flickr8k,
     "emoji": research.emoji,
     "coco_mini": research.coco_mini,
-    "folder": captioned_folder,
+    "folder": photos_or_shards,
 }
 
 
-def load_sources(recipe: Recipe, data: Path) -> list[CaptionedImages]:
-    """The recipe's data sets, decoded at the size of its model."""
+def load_sources(recipe: Recipe, data: Path) -> list[CaptionedSource]:
+    """The recipe's data sets, at the size of its model."""
     size = recipe.model.vision.image_size
     if size is None:
         raise ValueError(f"recipe {recipe.name}: this trainer needs a fixed image size")
@@ -33,7 +46,7 @@ def load_sources(recipe: Recipe, data: Path) -> list[CaptionedImages]:
     return [SOURCES[source.name](data, size) for source in recipe.sources]
 
 
-def prepare_tokenizer(recipe: Recipe, sources: Sequence[CaptionedImages], path: Path) -> Path:
+def prepare_tokenizer(recipe: Recipe, sources: Sequence[CaptionedSource], path: Path) -> Path:
     """Train the vocabulary on the captions, unless the run has one already."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +54,7 @@ def prepare_tokenizer(recipe: Recipe, sources: Sequence[CaptionedImages], path: 
     return path
 
 
-def _distinct_captions(sources: Sequence[CaptionedImages]) -> list[str]:
+def _distinct_captions(sources: Sequence[CaptionedSource]) -> list[str]:
     """Captions with ASCII letters lower-cased; those of a class are counted once."""
     texts = {id(captions): captions for source in sources for captions in source.captions}
     # Lower-casing of bytes touches ASCII letters only, as the reference's does.

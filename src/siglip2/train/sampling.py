@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from siglip2.data.captioned import CaptionedImages
 from siglip2.data.share import Share
+from siglip2.data.source import CaptionedSource
 from siglip2.recipes.recipe import Source
 
 
@@ -36,7 +36,7 @@ class Batch:
 
 def draw_batch(
     sources: Sequence[Source],
-    data: Sequence[CaptionedImages],
+    data: Sequence[CaptionedSource],
     *,
     seed: int,
     step: int,
@@ -63,7 +63,7 @@ def draw_batch(
         indices = _indices(len(captioned), source.images_per_batch, (seed, number), step)
         share = Share.of(len(indices), rank, world)
         own = indices[share.rows]
-        images.append(captioned.images[own])
+        images.append(np.asarray(captioned.images[own]))
         shares.append(share)
         positions.append(before + np.arange(share.first, share.last))
         before += len(indices)
@@ -92,7 +92,7 @@ def draw_batch(
 
 def draw_super_batch(
     sources: Sequence[Source],
-    data: Sequence[CaptionedImages],
+    data: Sequence[CaptionedSource],
     *,
     seed: int,
     step: int,
