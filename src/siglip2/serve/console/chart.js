@@ -2,7 +2,6 @@
 
 import { svg } from "./dom.js";
 
-const WIDTH = 760;
 const HEIGHT = 240;
 const LEFT = 52;
 const BOTTOM = 24;
@@ -18,18 +17,20 @@ function step(most) {
 
 // `days`: ["2026-01-31", ...]; `series`: [{ name, values }], values as long as days.
 export function stackedBars(days, series, format) {
+  const narrow = innerWidth < 600; // or else its writing would be too small to read
+  const width = narrow ? 360 : 760;
   const totals = days.map((_, index) => series.reduce((sum, { values }) => sum + values[index], 0));
   const most = Math.max(...totals);
   const line = most > 0 ? step(most) : 1;
   const top = Math.max(line, Math.ceil(most / line - 1e-9) * line);
   const y = (value) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top);
-  const slot = (WIDTH - LEFT - RIGHT) / days.length;
+  const slot = (width - LEFT - RIGHT) / days.length;
   const parts = [];
   for (let value = 0; value <= top * 1.0001; value += line) {
-    parts.push(svg("line", { class: "rule", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }),
+    parts.push(svg("line", { class: "rule", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }),
       svg("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, format(value)));
   }
-  const every = Math.ceil(days.length / 8);
+  const every = Math.ceil(days.length / (narrow ? 4 : 8));
   days.forEach((day, index) => {
     const x = LEFT + index * slot;
     let below = 0;
@@ -47,5 +48,5 @@ export function stackedBars(days, series, format) {
       parts.push(svg("text", { x: x + slot / 2, y: HEIGHT - 6, "text-anchor": "middle" }, text));
     }
   });
-  return svg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": "Bars by day; the table below has the numbers" }, ...parts);
+  return svg("svg", { class: "chart", viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": "Bars by day; the table below has the numbers" }, ...parts);
 }
