@@ -1,0 +1,127 @@
+"""The worked vision-language model runs, learns, stops, goes on, and is worse with the wrong pictures."""
+
+import importlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "vlm"
+MODULES = ("data", "model", "split", "measure", "train", "draw")
+
+
+@pytest.fixture(scope="module")
+def example():
+    """The example's files as modules, gone again afterwards: their names are short."""
+    pytest.importorskip("tyro")
+    pytest.importorskip("matplotlib")
+    before = {name: sys.modules.pop(name, None) for name in MODULES}
+    handler = signal.getsignal(signal.SIGINT)
+    sys.path.insert(0, str(EXAMPLE))
+    try:
+        yield {name: importlib.import_module(name) for name in MODULES}
+    finally:
+        sys.path.remove(str(EXAMPLE))
+        signal.signal(signal.SIGINT, handler)
+        for name in MODULES:
+            sys.modules.pop(name, None)
+        sys.modules.update({name: module for name, module in before.items() if module is not None})
+
+
+@pytest.fixture
+def options(example, shared_data, tmp_path):
+    def make(**changes):
+        small = dict(data=shared_data, out=tmp_path / "run", limit=24, batch_size=8, steps=4, warmup=2)
+        return example["train"].Options(**(small | dict(threads=1, test_captions=1) | changes))
+
+    return make
+
+
+@pytest.mark.parametrize("inputs", ["fixed", "naflex"])
+@pytest.mark.parametrize("encoder", ["frozen", "trained"])
+def test_loss_falls(example, options, inputs, encoder):
+    found = example["train"].train(options(inputs=inputs, encoder=encoder, max_num_patches=16))
+    assert found["curve"][-1] < found["curve"][0] - 0.3
+    assert found["held_out"]["photographs"] == 24
+    written = json.loads((options().out / "results.json").read_text())
+    assert written["held_out"] == found["held_out"]
+
+
+def test_shuffled_pictures_are_other_pictures(example, options):
+    train, turn = example["train"], example["data"].Turn
+    turns = [turn(picture=index, prompt="", answer="") for index in range(50)]
+    own, other = (
+        train.shown(turns, 50, options(pictures=pictures), train.np.random.default_rng(0))
+        for pictures in ("own", "shuffled")
+    )
+    assert own == list(range(50))
+    assert sum(a == b for a, b in zip(own, other, strict=True)) < 10
+
+
+@pytest.mark.slow
+def test_shuffled_pictures_are_learned_worse(example, options):
+    """A planted fault: of photographs learned by heart, only seeing them tells which is which."""
+
+    def learn(pictures: str) -> float:
+        run = options(
+            pictures=pictures, limit=8, steps=70, batch_size=16, questions_share=0, learning_rate=3e-3
+        )
+        return sum(example["train"].train(run)["curve"][-10:]) / 10
+
+    assert learn("own") < learn("shuffled") - 0.2
+
+
+def test_interrupt_writes_a_checkpoint_and_resume_gives_the_same(example, options, tmp_path, monkeypatch):
+    whole = example["train"].train(options(out=tmp_path / "whole"))
+    batch_of = example["train"].batch_of
+
+    def interrupt(split, chosen, step):
+        if step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return batch_of(split, chosen, step)
+
+    monkeypatch.setattr(example["train"], "batch_of", interrupt)
+    with pytest.raises(SystemExit) as stopped:
+        example["train"].train(options())
+    assert stopped.value.code == 130
+    assert not (options().out / "results.json").exists()
+    monkeypatch.setattr(example["train"], "batch_of", batch_of)
+    resumed = example["train"].train(options(resume=True))
+    assert len(resumed["curve"]) == 4
+    assert resumed["curve"] == pytest.approx(whole["curve"], abs=1e-4)
+    sheet = tmp_path / "sheet.png"
+    pytest.importorskip("skimage")
+    example["draw"].draw(run=options().out, out=sheet)
+    assert sheet.stat().st_size > 10_000
+
+
+def test_a_folder_without_photographs_is_named(example, tmp_path):
+    with pytest.raises(Exception, match=r"has no flickr8k/train"):
+        example["data"].read_samples(tmp_path, "train", native=False)
+
+
+def test_questions_are_as_often_yes_as_no(example):
+    data = example["data"]
+    texts = [("a dog runs",) * 5, ("a man sits",) * 5, ("a dog and a man",) * 5, ("one dog", *["a car"] * 4)]
+    turns = data.questions([data.Sample(photo=b"", captions=each) for each in texts])
+    dogs = [(turn.picture, turn.answer) for turn in turns if turn.prompt == "is there a dog?"]
+    assert sorted(answer for _, answer in dogs) == ["no", "yes"]
+    assert {picture for picture, answer in dogs if answer == "no"} == {1}
+    assert 3 not in {picture for picture, _ in dogs}
+
+
+def test_naflex_grids_are_even_and_within_the_budget(example):
+    from dataclasses import replace
+
+    from PIL import Image
+
+    vision = replace(example["model"].load_tower("fixed").config, image_size=None)
+    for size in ((640, 480), (100, 900), (33, 31)):
+        picture = example["data"].to_picture(Image.new("RGB", size), vision, 64)
+        height, width = picture.grid
+        assert height % 2 == width % 2 == 0
+        assert len(picture.patches) == height * width <= 64
+        assert (width > height) == (size[0] > size[1]) or width == height
