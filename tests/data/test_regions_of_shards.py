@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_owl import save_tiny_owl
 
 pytest.importorskip("webdataset", reason="needs siglip2[data]")
 pytest.importorskip("megatron.energon", reason="needs siglip2[data]")
@@ -163,27 +164,9 @@ def test_categories(tmp_path):
 
 @pytest.fixture(scope="module")
 def tiny_owl(tmp_path_factory):
-    """OWLv2 with random weights and a vocabulary of letters."""
-    transformers = pytest.importorskip("transformers")
-    torch = pytest.importorskip("torch")
-    from transformers.models.owlv2.image_processing_pil_owlv2 import Owlv2ImageProcessorPil
-
-    folder = tmp_path_factory.mktemp("owl")
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    pieces = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    tokenizer = transformers.CLIPTokenizer(
-        vocab={piece: number for number, piece in enumerate(pieces)}, merges=[], model_max_length=16
-    )
-    images = Owlv2ImageProcessorPil(size={"height": 64, "width": 64})
-    transformers.Owlv2Processor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)
-    tower = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    text = {**tower, "vocab_size": len(pieces), "max_position_embeddings": 16, "eos_token_id": 53}
-    config = transformers.Owlv2Config(
-        text_config=text, vision_config={**tower, "image_size": 64, "patch_size": 16}, projection_dim=32
-    )
-    torch.manual_seed(0)
-    transformers.Owlv2ForObjectDetection(config).save_pretrained(folder)
-    return folder
+    pytest.importorskip("transformers")
+    pytest.importorskip("torch")
+    return save_tiny_owl(tmp_path_factory.mktemp("owl"))
 
 
 def test_owlv2_from_a_folder(tiny_owl):

@@ -74,7 +74,7 @@ def data(
         targets: balance: `equal` shares of the values of an attribute; `observed` leaves shares and removes
             associations with labels; or a JSON file of shares.
         detector: regions: folder of an OWL-ViT, OWLv2 or Grounding DINO that `transformers` can load.
-        categories: regions: what to look for in every picture, one a line; 170 things come with the package.
+        categories: regions: what to look for in every picture, one a line; 166 things come with the package.
         only_captions: regions: look for parts of captions alone.
         threshold: regions: least score of a box.
         longest_phrase: regions: words of a part of a caption.

@@ -47,7 +47,7 @@ def caption_phrases(captions: Iterable[str], *, longest: int = 4, most: int = 64
 
 
 def read_categories(path: Path | None = None) -> list[str]:
-    """Categories, one a line or as a JSON list; without a file, 170 common things in English.
+    """Categories, one a line or as a JSON list; without a file, 166 common things in English.
 
     Raises:
         InvalidInput: the file is not there or holds none.
