@@ -7,18 +7,6 @@ from pathlib import Path
 
 import pytest
 from data_fixtures import table_folder
-
-for package in (
-    "webdataset",
-    "megatron.energon",
-    "py3langid",
-    "matplotlib",
-    "pyarrow",
-    "transformers",
-    "torch",
-):
-    pytest.importorskip(package, reason="needs siglip2[data] and transformers")
-
 from tiny_owl import save_tiny_owl
 
 from siglip2.cli.main import run
