@@ -49,7 +49,7 @@ def draw(*, run: Path, out: Path, photos: tuple[Path, ...] = (), columns: int = 
 
     captions, answers = say(DESCRIBE), {question: say(question) for question in QUESTIONS}
     rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(3.2 * columns, 3.6 * rows), squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(3.2 * columns, 4.4 * rows), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for index, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
@@ -58,8 +58,8 @@ def draw(*, run: Path, out: Path, photos: tuple[Path, ...] = (), columns: int = 
         lines += [f"{question} {given[index]}" for question, given in answers.items()]
         axis.set_title("\n".join(lines), fontsize=8, loc="left")
         print(f"{paths[index].name}: {captions[index]}")
-    figure.tight_layout()
-    figure.savefig(out, dpi=80)
+    figure.tight_layout(h_pad=4)
+    figure.savefig(out, dpi=80, bbox_inches="tight")
     plt.close(figure)
 
 
