@@ -1,9 +1,13 @@
 """Crops, boxes in crops, and views."""
 
+import io
+
 import pytest
 import torch
+from PIL import Image
 
 from siglip2.data.augment import apply_crops, crop_box, draw_crops
+from siglip2.data.captioned import stack_images
 from siglip2.data.share import Share
 from siglip2.data.views import LOCAL_AREA, random_view
 
@@ -49,3 +53,16 @@ def test_views_differ_between_images_and_repeat_with_the_seed():
     assert torch.equal(first, view(0))
     assert not torch.equal(first, view(1))
     assert not torch.equal(first[0], first[1])
+
+
+def test_training_sees_photos_upright():
+    """A photo that says it was taken with the camera turned is turned back, as at inference."""
+    picture = Image.new("RGB", (8, 4), "black")
+    picture.paste("white", (0, 0, 4, 4))  # left half white
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned clockwise
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", exif=turned)
+    (seen,) = stack_images([buffer.getvalue()], 8)
+    assert seen[:4].min() == 255
+    assert seen[4:].max() == 0

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +39,13 @@ class CaptionedImages:
 
 
 def stack_images(encoded: Iterable[bytes], size: int) -> np.ndarray:
-    """Decode and squash images to (N, size, size, 3) uint8; transparency is laid over white."""
+    """Decode, turn upright and squash to (N, size, size, 3) uint8; transparency is laid over white."""
     return np.stack([_decode(each, size) for each in encoded])
 
 
 def _decode(encoded: bytes, size: int) -> np.ndarray:
     with Image.open(io.BytesIO(encoded)) as opened:
-        image = opened
+        image = ImageOps.exif_transpose(opened)
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             image = image.convert("RGBA")
             white = Image.new("RGBA", image.size, "white")
