@@ -3,8 +3,9 @@
     python benchmarks/training.py                     # some minutes on two cores
     python benchmarks/training.py --device cuda --batch 256 --precision bfloat16 --compiled
 
-Both train the same towers (B/16-256) from random weights on the same random batch with the sigmoid loss and AdamW: open_clip as its training script does it, with its own model, loss and
-clamp; siglip2 as its loop does it. Rounds of both alternate, and the fastest of each counts. For the memory,
+Both train the same towers (B/16-256) from random weights on the same random batch with the sigmoid loss and
+AdamW: open_clip as its training script does it, with its own model, loss and clamp; siglip2 as its loop does
+it. Rounds of both alternate, and the fastest of each counts. For the memory,
 one rank with a fixed batch meets the texts of more and more ranks; each point is a process of its own.
 Needs `open_clip_torch` and `timm`. Where torchvision is missing, a stand-in takes its place: their towers and
 losses use nothing of it.
