@@ -1,9 +1,9 @@
 # The service without torch, on CPUs:   docker build -t siglip2 .
-# With torch and its CUDA libraries:    docker build -t siglip2:cuda --build-arg EXTRAS=serve,search,postgresql,redis,telemetry,torch .
+# With torch and its CUDA libraries:    docker build -t siglip2:cuda --build-arg EXTRAS=serve,openid,search,postgresql,redis,telemetry,torch .
 ARG PYTHON=3.12
 
 FROM python:${PYTHON}-slim AS build
-ARG EXTRAS=serve,search,postgresql,redis,telemetry
+ARG EXTRAS=serve,openid,search,postgresql,redis,telemetry
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /source
 RUN python -m venv /opt/siglip2

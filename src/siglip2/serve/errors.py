@@ -96,6 +96,17 @@ def out_of_credit() -> ApiError:
     )
 
 
+def over_hard_limit() -> ApiError:
+    """429: the month's limit that the owner of the account or of the key has set."""
+    return ApiError(
+        429,
+        "insufficient_quota",
+        "insufficient_quota",
+        "This request would go beyond the monthly limit of the account or of its key; the month is UTC's.",
+        headers={"x-should-retry": "false"},
+    )
+
+
 def internal_error() -> ApiError:
     """500 without a word of what went wrong: that is in the log, under the request id."""
     return ApiError(

@@ -24,9 +24,10 @@ from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.keys import SCOPES
 from siglip2.serve.accounts.label_sets import LabelSets
 from siglip2.serve.accounts.ledger import NotEnoughCredit
+from siglip2.serve.accounts.limits import OverHardLimit
 from siglip2.serve.accounts.store import Caller, authenticate
 from siglip2.serve.engine import Engine
-from siglip2.serve.errors import ApiError, bad_request, out_of_credit, unauthorized
+from siglip2.serve.errors import ApiError, bad_request, out_of_credit, over_hard_limit, unauthorized
 from siglip2.serve.fetch import Fetcher
 from siglip2.serve.meter import start_meter
 from siglip2.serve.metrics import Metrics
@@ -207,6 +208,8 @@ class Exchange:
         assert self.service.database is not None
         try:
             return await asyncio.to_thread(reserve, self.service.database, bill)
+        except OverHardLimit:
+            raise over_hard_limit() from None
         except NotEnoughCredit:
             raise out_of_credit() from None
         except StillRunning:
