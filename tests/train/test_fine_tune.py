@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import AutoTokenizer
 
 import siglip2
 from siglip2.cli.main import run
@@ -51,6 +52,10 @@ def test_a_folder_of_photos_becomes_a_model_that_classifies(tmp_path, capsys):
     classifier = siglip2.ZeroShotClassifier(tuned, [f"a {name} thing" for name in COLOURS], templates="{}")
     paths = sorted(photos.glob("*.png"), key=lambda path: int(path.stem))
     found = [each[0].label for each in classifier.classify(paths)]
+    ids = AutoTokenizer.from_pretrained(folder)(
+        ["A Red thing", "blue"], padding="max_length", truncation=True, return_tensors="np"
+    )["input_ids"]
+    assert np.array_equal(ids, tuned.tokenize(["A Red thing", "blue"]))
     right = [label == f"a {list(COLOURS)[index % 4]} thing" for index, label in enumerate(found)]
     assert np.mean(right) > 0.7
 

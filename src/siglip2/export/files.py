@@ -16,10 +16,10 @@ from torch import nn
 from siglip2.errors import InvalidInput, Siglip2Error
 from siglip2.export.facts import write_facts
 from siglip2.export.graphs import FixedImages, NaFlexImages, Texts
-from siglip2.export.vocabulary import complete_vocabulary
 from siglip2.runtime.torch import load_model
 from siglip2.weights.checkpoint import Checkpoint
 from siglip2.weights.hf import write_hf
+from siglip2.weights.vocabulary import complete_vocabulary
 
 Format = Literal["onnx", "openvino", "torch-export", "transformers", "safetensors"]
 

@@ -8,6 +8,7 @@ from siglip2.config import ModelConfig
 from siglip2.weights.checkpoint import Checkpoint
 from siglip2.weights.hf import write_hf
 from siglip2.weights.tensor import DType
+from siglip2.weights.vocabulary import complete_vocabulary
 
 
 def export_model(
@@ -18,8 +19,9 @@ def export_model(
     *,
     dtype: DType = "float16",
 ) -> Checkpoint:
-    """Write a Hugging Face folder with the vocabulary beside the weights."""
+    """Write a Hugging Face folder with a vocabulary that `transformers` reads as we do."""
     tensors = {name: tensor.detach().float().cpu().numpy() for name, tensor in weights.items()}
     checkpoint = Checkpoint.from_tensors(config, tensors, tokenizer=tokenizer).cast(dtype)
     write_hf(checkpoint, folder)
+    complete_vocabulary(checkpoint, folder)
     return checkpoint
