@@ -13,26 +13,13 @@ from transformers import (
     SiglipConfig,
     SiglipModel,
 )
-from transformers.models.auto import modeling_auto
 
 import siglip2
 from siglip2.errors import InvalidInput
-from siglip2.interop.transformers import SiglipVisionTower, register
+from siglip2.interop.transformers import SiglipVisionTower
 from siglip2.weights.load import load_checkpoint, save_checkpoint
 
 TEXTS = ["a dog", "a red square", "two dogs on a beach"]
-
-
-@pytest.fixture
-def registered():
-    """Our classes behind the Auto classes, for one test."""
-    mappings = (modeling_auto.MODEL_MAPPING, modeling_auto.MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING)
-    before = [dict(each._extra_content) for each in mappings]
-    register()
-    yield
-    for mapping, content in zip(mappings, before, strict=True):
-        mapping._extra_content.clear()
-        mapping._extra_content.update(content)
 
 
 def batch_of(encoder):

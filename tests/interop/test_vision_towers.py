@@ -11,11 +11,10 @@ from transformers import (
     SiglipVisionConfig,
     SiglipVisionModel,
 )
-from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from siglip2.errors import InvalidInput
 from siglip2.interop.pixel_shuffle import pixel_shuffle
-from siglip2.interop.transformers import Siglip2VisionTower, SiglipVisionTower, register
+from siglip2.interop.transformers import Siglip2VisionTower, SiglipVisionTower
 
 SHAPE: Any = dict(
     hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, patch_size=4
@@ -68,18 +67,14 @@ def test_all_outputs_equal_transformers(pair):
 
 
 @PAIRS
-def test_folders_load_in_both_directions(pair, tmp_path):
+def test_folders_load_in_both_directions(pair, tmp_path, request):
     ours, theirs, batch = pair()
     ours.save_pretrained(tmp_path / "ours")
     theirs.save_pretrained(tmp_path / "theirs")
     without = AutoModel.from_pretrained(tmp_path / "ours").eval()
     assert type(without) is type(theirs)
-    try:
-        register()
-        with_us = AutoModel.from_pretrained(tmp_path / "theirs").eval()
-    finally:
-        for config in (SiglipVisionConfig, Siglip2VisionConfig):
-            MODEL_MAPPING._extra_content.pop(config, None)
+    request.getfixturevalue("registered")
+    with_us = AutoModel.from_pretrained(tmp_path / "theirs").eval()
     assert type(with_us) is type(ours)
     expected = ours(**batch).pooler_output
     for model in (without, with_us):
