@@ -14,8 +14,8 @@ from transformers import AutoProcessor, AutoTokenizer, pipeline
 import siglip2
 import siglip2.interop.transformers
 from siglip2.export.files import export
-from siglip2.export.vocabulary import complete_vocabulary
 from siglip2.weights.checkpoint import Checkpoint
+from siglip2.weights.vocabulary import complete_vocabulary
 
 TEXTS = [
     "A photo of TWO Dogs.", "ein Hund am Strand", "ÉCOLE à l'été", "海边的两只狗", "こんにちは世界",

@@ -59,7 +59,7 @@ class WeightsAndBiases:
     """A run of `wandb`, where the environment says: online, or `WANDB_MODE=offline`."""
 
     def __init__(self, run: Path, config: Entry):
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
 
         self._run = wandb.init(dir=str(run), name=run.name, config=config, resume="allow", id=run.name)
 
@@ -76,7 +76,7 @@ class MLflow:
     """A run of `mlflow`, at its tracking address or in the run's folder."""
 
     def __init__(self, run: Path, config: Entry):
-        import mlflow
+        import mlflow  # pyright: ignore[reportMissingImports]
 
         if not mlflow.is_tracking_uri_set():
             mlflow.set_tracking_uri(f"sqlite:///{run.resolve() / 'mlflow.db'}")

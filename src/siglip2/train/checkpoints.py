@@ -7,7 +7,6 @@ that a kill at any moment leaves the last one good. Any number of ranks can read
 import logging
 import shutil
 import warnings
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ class Checkpoints:
         """
         self.folder = run / "checkpoints"
         self.keep = max(1, keep)
-        self._writing: Future | None = None
+        self._writing: Any = None  # torch's future, or none
         self._rename: tuple[Path, Path] | None = None
         # Ranks agree on a state in the background: on a group of their own, or they would meet the losses'.
         self._group: Any = dist.new_group(backend="gloo") if dist.is_initialized() else None
