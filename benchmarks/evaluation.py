@@ -67,7 +67,9 @@ def _round(
         context = Context(encoder=encoder, data=data, protocol=protocol, cache=cache, limit=limit)
         if isinstance(task, Retrieval):
             sets = [task._captioned(context, language) for language in task.languages]
-            images, texts = sets[0].images, [text for each in sets for text in each.captions]
+            # Languages may have captions of different images.
+            images = list({image.key: image for each in sets for image in each.images}.values())
+            texts = [text for each in sets for text in each.captions]
         else:
             assert isinstance(task, ZeroShotClassification)
             labelled = task.load(context)
