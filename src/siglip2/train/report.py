@@ -10,11 +10,14 @@ from siglip2.errors import InvalidInput
 from siglip2.train.callbacks import Entry
 
 _STYLE = """
-:root { color-scheme: light dark } body { font: 15px/1.45 system-ui, sans-serif; max-width: 1100px;
-margin: 2rem auto; padding: 0 1rem } h1 { font-size: 1.5rem } img { max-width: 100%; background: white;
-border-radius: 6px } .plots { display: flex; flex-wrap: wrap; gap: 1rem } .scroll { overflow-x: auto }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums } td, th { padding: .25rem .8rem;
-text-align: right; border-bottom: 1px solid #8884 } td:first-child, th:first-child { text-align: left }
+:root { color-scheme: light dark }
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.5rem } .scroll { overflow-x: auto }
+.plots { display: flex; flex-wrap: wrap; gap: 1rem; margin-top: 1.5rem }
+img { width: min(100%, 520px); background: white; border-radius: 6px }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+td, th { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #8884 }
+td:first-child, th:first-child { text-align: left }
 """
 
 CURVES = {
