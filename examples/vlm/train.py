@@ -11,7 +11,8 @@ Needs `pip install 'siglip2[train,interop]'`.
 import json
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -112,32 +113,32 @@ def train(options: Options) -> dict:
         optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
         first, curve = saved["step"], saved["curve"]
-    stop = stop_on_interrupt()
-    for step in range(first, options.steps):
-        chosen, pictures = batch_of(split, options, step)
-        ids, answers = to_ids(words, [each.prompt for each in chosen], [each.answer for each in chosen])
-        loss = model.losses(split.look(model, pictures), ids, answers).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        curve.append(loss.item())
-        if (step + 1) % 50 == 0:
-            print(f"step {step + 1:5} of {options.steps}  loss {np.mean(curve[-50:]):.3f}", flush=True)
-        last = step + 1 == options.steps or stop()
-        if last or (step + 1) % options.checkpoint_every == 0:
-            states = {"model": model, "optimizer": optimizer, "schedule": schedule}
-            save(
-                {name: each.state_dict() for name, each in states.items()},
-                file,
-                step=step + 1,
-                curve=curve,
-                words=words.kept,
-            )
-        if last and step + 1 < options.steps:
-            print(f"stopped after {step + 1} steps; the same command with --resume goes on")
-            raise SystemExit(130)
+    with interrupts() as stop:
+        for step in range(first, options.steps):
+            chosen, pictures = batch_of(split, options, step)
+            ids, answers = to_ids(words, [each.prompt for each in chosen], [each.answer for each in chosen])
+            loss = model.losses(split.look(model, pictures), ids, answers).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            curve.append(loss.item())
+            if (step + 1) % 50 == 0:
+                print(f"step {step + 1:5} of {options.steps}  loss {np.mean(curve[-50:]):.3f}", flush=True)
+            last = step + 1 == options.steps or stop()
+            if last or (step + 1) % options.checkpoint_every == 0:
+                states = {"model": model, "optimizer": optimizer, "schedule": schedule}
+                save(
+                    {name: each.state_dict() for name, each in states.items()},
+                    file,
+                    step=step + 1,
+                    curve=curve,
+                    words=words.kept,
+                )
+            if last and step + 1 < options.steps:
+                print(f"stopped after {step + 1} steps; the same command with --resume goes on")
+                raise SystemExit(130)
     trained = time.perf_counter() - started - prepared
 
     unseen = read_samples(options.data, "test", native=native, limit=options.limit)
@@ -171,7 +172,8 @@ def optimiser_of(model: VisionLanguageModel, options: Options) -> tuple[torch.op
 Schedule = torch.optim.lr_scheduler.LambdaLR
 
 
-def stop_on_interrupt():
+@contextmanager
+def interrupts() -> Iterator[Callable[[], bool]]:
     """A function that says whether Ctrl-C was pressed; a second one ends at once, as usual."""
     pressed = []
 
@@ -179,8 +181,11 @@ def stop_on_interrupt():
         pressed.append(True)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    signal.signal(signal.SIGINT, press)
-    return lambda: bool(pressed)
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def save(states: dict, file: Path, **others: object) -> None:
