@@ -1,6 +1,5 @@
 """`POST /v1/chat/completions`: an image and a JSON schema from a chat client become a classification."""
 
-import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -11,8 +10,9 @@ from siglip2.serve.contents import ImageInput, check_counts, parse_content
 from siglip2.serve.errors import bad_request
 from siglip2.serve.routes.answers import PIXEL, ChatAnswer
 from siglip2.serve.routes.bodies import RequestBody
-from siglip2.serve.routes.chat_answer import Scored, chunks, completion, fill
-from siglip2.serve.routes.chat_schema import Head, parse_schema, unsupported
+from siglip2.serve.routes.chat_answer import Scored, chunks, completion, pieces
+from siglip2.serve.routes.chat_keywords import unsupported
+from siglip2.serve.routes.chat_schema import Head, parse_schema
 from siglip2.serve.routes.labels import Label, encode_labels, num_prompts, parse_labels, rank
 from siglip2.serve.routes.shapes import encode, usage_of
 from siglip2.serve.service import Exchange, allowed
@@ -96,10 +96,15 @@ async def complete(
             multi = each.kind != "label"
             ranking = rank(service, seen.embeddings, own, vectors, multi_label=multi)[0]
             scored.append(Scored(each, ranking))
-        filled = fill(head, iter(scored))
-        content = filled if choice is not None else json.dumps(filled, ensure_ascii=False)
         answer = completion(
-            model, content, scored, tool=tool, template=template, usage=usage_of(seen, *texts), top=_top(body)
+            model,
+            pieces(head, scored, bare=choice is not None),
+            tool=tool,
+            # As OpenAI answers: a function that is named ends like any text.
+            finish="tool_calls" if tool is not None and body.tool_choice == "required" else "stop",
+            template=template,
+            usage=usage_of(seen, *texts),
+            top=_top(body),
         )
         if body.stream:
             with_usage = bool((body.stream_options or {}).get("include_usage"))

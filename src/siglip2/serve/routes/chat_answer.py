@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from siglip2.serve.routes.chat_schema import Head
@@ -25,28 +25,62 @@ class Scored:
         """What the schema's place is filled with."""
         best = self.ranking[0]
         if self.head.kind == "label":
-            return best["label"]
+            holds = best["probability"] >= THRESHOLD or not self.head.optional
+            return best["label"] if holds else None
         if self.head.kind == "boolean":
             return best["probability"] >= THRESHOLD
         if self.head.kind == "number":
             return best["probability"]
         holding = sum(entry["probability"] >= THRESHOLD for entry in self.ranking)
-        return [entry["label"] for entry in self.ranking[: max(holding, self.head.least)]]
+        return [entry["label"] for entry in self.ranking[: max(holding, self.head.least)][: self.head.most]]
 
 
-def fill(head: Head, scored: Iterator[Scored]) -> Any:
-    """The value of the whole schema; takes the leaves in the order of `Head.leaves`."""
-    if head.kind == "object":
-        return {name: fill(each, scored) for name, each in head.properties.items()}
-    return next(scored).value
+@dataclass(frozen=True)
+class Piece:
+    """A part of the answer's text: one value, and what stands before it."""
+
+    text: str
+    scored: Scored
+
+
+def pieces(head: Head, scored: Sequence[Scored], *, bare: bool = False) -> list[Piece]:
+    """The answer as JSON, in one piece for each value; together they are the whole text.
+
+    Args:
+        head: the schema.
+        scored: its leaves, in the order of `Head.leaves`.
+        bare: the one label as it is, which is no JSON.
+    """
+    if bare:
+        return [Piece(scored[0].value, scored[0])]
+    found: list[Piece] = []
+    before = ""
+    for part in _parts(head, iter(scored)):
+        if isinstance(part, Scored):
+            found.append(Piece(before + json.dumps(part.value, ensure_ascii=False), part))
+            before = ""
+        else:
+            before += part
+    found[-1] = replace(found[-1], text=found[-1].text + before)
+    return found
+
+
+def _parts(head: Head, scored: Iterator[Scored]) -> Iterator[str | Scored]:
+    if head.kind != "object":
+        yield next(scored)
+        return
+    for index, (name, each) in enumerate(head.properties.items()):
+        yield f"{', ' if index else '{'}{json.dumps(name, ensure_ascii=False)}: "
+        yield from _parts(each, scored)
+    yield "}"
 
 
 def completion(
     model: str,
-    content: str,
-    scored: list[Scored],
+    said: list[Piece],
     *,
     tool: str | None,
+    finish: str,
     template: str | None,
     usage: dict[str, Any],
     top: int | None,
@@ -55,13 +89,14 @@ def completion(
 
     Args:
         model: that answers.
-        content: the filled schema as JSON.
-        scored: what it was filled from.
+        said: the filled schema.
         tool: the function that had to be called, if any.
+        finish: why the answer ends.
         template: the text part that was used as the template of labels, if any; no other text was followed.
         usage: tokens.
         top: how many log-probabilities to give; None for none.
     """
+    content = "".join(piece.text for piece in said)
     message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
     if tool is not None:
         call = {"id": new_id("call"), "type": "function", "function": {"name": tool, "arguments": content}}
@@ -75,8 +110,8 @@ def completion(
             {
                 "index": 0,
                 "message": message,
-                "logprobs": None if top is None else _logprobs(content, scored[0], top),
-                "finish_reason": "stop",
+                "logprobs": None if top is None else _logprobs(said, top),
+                "finish_reason": finish,
             }
         ],
         "usage": {**usage, "completion_tokens": 0},
@@ -84,10 +119,10 @@ def completion(
             "template": template,
             "heads": [
                 {
-                    "score_type": "softmax" if each.head.kind == "label" else "probability",
-                    "scores": each.ranking,
+                    "score_type": "softmax" if each.scored.head.kind == "label" else "probability",
+                    "scores": each.scored.ranking,
                 }
-                for each in scored
+                for each in said
             ],
         },
     }
@@ -113,15 +148,40 @@ def chunks(answer: dict[str, Any], *, with_usage: bool) -> bytes:
     return "".join([*lines, "data: [DONE]\n\n"]).encode()
 
 
-def _logprobs(content: str, scored: Scored, top: int) -> dict[str, Any]:
-    """The first head's scores as log-probabilities: the whole answer is one token."""
-    entries = [
-        {
-            "token": entry["label"],
-            "logprob": math.log(max(entry["score"], 1e-45)),
-            "bytes": list(entry["label"].encode()),
-        }
-        for entry in scored.ranking
-    ]
-    first = {**entries[0], "token": content, "bytes": list(content.encode())}
-    return {"content": [{**first, "top_logprobs": entries[:top]}], "refusal": None}
+def _logprobs(said: list[Piece], top: int) -> dict[str, Any]:
+    """Each value as one token, with the logarithm of its probability and of what else it might have been."""
+    content = []
+    for piece in said:
+        logprob, others = _alternatives(piece.scored)
+        token = {"token": piece.text, "logprob": logprob, "bytes": list(piece.text.encode())}
+        content.append({**token, "top_logprobs": others[:top]})
+    return {"content": content, "refusal": None}
+
+
+def _alternatives(scored: Scored) -> tuple[float, list[dict[str, Any]]]:
+    """The logarithm of a value's probability, and of its alternatives', the likeliest first.
+
+    A label has its softmax. Labels of which several may hold are independent: the value's probability is the
+    product of theirs, and each is listed with its own. A number is the probability of its description itself.
+    """
+    kind, ranking = scored.head.kind, scored.ranking
+    listed = [(entry["label"], entry["score"]) for entry in ranking]
+    if kind == "boolean":
+        true = ranking[0]["probability"]
+        listed = sorted((("true", true), ("false", 1 - true)), key=lambda each: -each[1])
+    own = _log(listed[0][1])
+    if kind == "labels":
+        given = set(scored.value)
+        shares = (entry["probability"] for entry in ranking)
+        own = sum(
+            _log(share if entry["label"] in given else 1 - share)
+            for entry, share in zip(ranking, shares, strict=True)
+        )
+    elif kind == "label" and scored.value is None:
+        own = sum(_log(1 - entry["probability"]) for entry in ranking)
+    others = [{"token": name, "logprob": _log(share), "bytes": list(name.encode())} for name, share in listed]
+    return own, others
+
+
+def _log(share: float) -> float:
+    return math.log(max(share, 1e-45))
