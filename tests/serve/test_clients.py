@@ -2,7 +2,9 @@
 
 import base64
 import json
+import time
 from enum import StrEnum
+from typing import Any
 
 import httpx
 import numpy as np
@@ -78,6 +80,24 @@ def test_openai_errors_and_models(openai_client, server):
         stranger.embeddings.create(model="tiny", input="x")
 
 
+def test_openai_usage_and_costs(openai_client, server):
+    openai_client.embeddings.create(model="tiny", input=["a cat"])
+    import openai
+
+    with openai.OpenAI(
+        base_url=f"{server.url}/v1", api_key=server.key, admin_api_key=server.key, max_retries=0
+    ) as client:
+        start = int(time.time()) - 3600
+        usage: Any = client.admin.organization.usage
+        used = usage.embeddings(start_time=start, group_by=["model"])
+        paid = usage.costs(start_time=start, group_by=["line_item"])
+    (result,) = used.data[-1].results
+    assert (result.object, result.model) == ("organization.usage.embeddings.result", "tiny")
+    assert result.num_model_requests >= 1
+    lines = {each.line_item: each.amount.value for each in paid.data[-1].results}
+    assert lines["tiny, embeddings"] >= 10 / 1e6
+
+
 def test_cohere(server, encoder, http):
     cohere = pytest.importorskip("cohere", reason="needs cohere: pip install cohere")
     client = cohere.ClientV2(api_key=server.key, base_url=server.url, httpx_client=http)
@@ -107,6 +127,12 @@ def test_voyage(server, encoder, tmp_path):
         answer = client.multimodal_embed(inputs=[["a cat"], [picture]], model="tiny")
     np.testing.assert_allclose(answer.embeddings[0], encoder.embed_texts(["a cat"])[0], atol=1e-5)
     assert len(answer.embeddings) == 2
+    texts = client.embed(["a cat"], model="tiny")
+    np.testing.assert_allclose(texts.embeddings[0], answer.embeddings[0], atol=1e-5)
+    ranked = client.rerank("a cat", ["a dog", "a cat"], model="tiny", top_k=1)
+    assert [(each.index, each.document) for each in ranked.results] == [(1, "a cat")]
+    with pytest.raises(voyageai.error.InvalidRequestError, match="cut short"):
+        client.embed(["a cat"], model="tiny", output_dimension=7)
     from voyageai.api_resources import api_requestor
 
     api_requestor._thread_context.session.close()

@@ -105,6 +105,25 @@ def test_score_and_rerank_agree(client):
     assert scores == sorted(scores, reverse=True)
 
 
+def test_vllm_names_and_parts(client):
+    picture = {"type": "image_url", "image_url": {"url": data_url(1)}}
+    several = {"content": [picture, {"type": "text", "text": "a dog"}]}
+    expected = post(client, "/v1/score", queries="a cat", documents=[{"image": data_url(1)}, "a dog"])
+    for one, two in (("text_1", "text_2"), ("data_1", "data_2"), ("queries", "documents")):
+        answer = post(client, "/score", **{one: "a cat", two: several})
+        assert [each["score"] for each in answer["data"]] == pytest.approx(
+            [each["score"] for each in expected["data"]], abs=1e-6
+        )
+    ranked = post(client, "/rerank", query="a cat", documents=several)
+    assert sorted(each["index"] for each in ranked["results"]) == [0, 1]
+
+
+def test_cohere_says_what_images_are(client):
+    answer = post(client, "/v2/embed", images=[data_url(1)], input_type="image")
+    assert answer["images"] == [{"width": 52, "height": 40, "format": "png", "bit_depth": 24}]
+    assert post(client, "/v2/embed", texts=["a cat"])["images"] == []
+
+
 def test_cohere_types(client):
     kinds = ["float", "int8", "uint8", "binary", "ubinary", "base64"]
     answer = post(client, "/v2/embed", texts=["a cat"], input_type="classification", embedding_types=kinds)
@@ -174,6 +193,9 @@ def test_headers(client):
     )
     assert response.headers["x-ratelimit-limit-requests"] == "100000"
     assert response.headers["x-credits-cost"] == "10"
+    failed = client.post("/v1/embeddings", json={"input": 7})
+    assert failed.status_code == 400
+    assert failed.headers["x-ratelimit-limit-requests"] == "100000"
     other = client.post("/v1/embeddings", json={"input": "x"}, headers={"x-request-id": "bad id\tx"})
     assert other.headers["x-request-id"].startswith("req_")
 

@@ -36,6 +36,7 @@ def test_each_key_has_its_minute(storage):
     assert (first["x-ratelimit-remaining-requests"], second["x-ratelimit-remaining-requests"]) == ("1", "0")
     assert error.status == 429
     assert 1 <= int(error.headers["retry-after"]) <= 61
+    assert error.headers["x-ratelimit-remaining-requests"] == "0"
     assert other["x-ratelimit-remaining-requests"] == "1"
     assert wide[-1]["x-ratelimit-remaining-requests"] == "40"
 

@@ -172,7 +172,8 @@ def _openid(settings: SignInSettings) -> object | None:
 
 async def _on_api_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ApiError)
-    return JSONResponse(error.body(), error.status, headers=error.headers)
+    headers = {**getattr(request.state, "headers", {}), **error.headers}
+    return JSONResponse(error.body(), error.status, headers=headers)
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:

@@ -40,13 +40,16 @@ class RateLimiter:
         within = await self._window.hit(limit, key)
         reset, remaining = await self._window.get_window_stats(limit, key)
         seconds = max(0.0, reset - time())
-        if not within:
-            raise rate_limited(seconds)
-        return {
+        headers = {
             "x-ratelimit-limit-requests": str(limit.amount),
             "x-ratelimit-remaining-requests": str(remaining),
             "x-ratelimit-reset-requests": f"{seconds:.0f}s",
         }
+        if not within:
+            refusal = rate_limited(seconds)
+            refusal.headers.update(headers)
+            raise refusal
+        return headers
 
 
 def _storage(url: str) -> Storage:

@@ -102,6 +102,7 @@ class CohereAnswer(BaseModel):
     response_type: Literal["embeddings_by_type"]
     embeddings: dict[str, list[Any]]
     texts: list[str]
+    images: list[dict[str, Any]] = Field(description="Of each: width, height, format, bit_depth.")
     meta: dict[str, Any]
 
 
@@ -153,6 +154,7 @@ class RerankAnswer(BaseModel):
     results: list[RankedDocument]
     meta: dict[str, Any]
     usage: TokenUsage
+    data: list[RankedDocument] | None = Field(None, description="The same for Voyage's client.")
 
 
 class ChatAnswer(BaseModel):

@@ -1,12 +1,16 @@
 """`POST /v2/embed`: Cohere's shape."""
 
+import asyncio
+import io
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
+from PIL import Image
 from pydantic import ConfigDict, Field
 
+from siglip2.inputs.decode import FORMATS, quiet_pillow
 from siglip2.serve.contents import Content, ImageInput, check_counts, parse_content
 from siglip2.serve.errors import bad_request
 from siglip2.serve.routes.answers import CohereAnswer
@@ -16,6 +20,9 @@ from siglip2.serve.routes.shapes import as_base64, count, encode, new_id
 from siglip2.serve.service import Exchange, allowed
 
 router = APIRouter(tags=["embeddings"])
+
+BITS = {"1": 1, "L": 8, "P": 8, "LA": 16, "I;16": 16, "RGBA": 32, "CMYK": 32}
+"""Of a pixel, by Pillow's mode; 24 for the others."""
 
 Kind = Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]
 
@@ -53,11 +60,13 @@ async def embed(body: EmbedRequest, exchange: Annotated[Exchange, Depends(allowe
     async def work() -> dict[str, Any]:
         encoded = await encode(service, contents)
         numbers = count(contents)
+        about = await asyncio.to_thread(lambda: [_about(file) for file in encoded.files])
         return {
             "id": new_id("embed"),
             "response_type": "embeddings_by_type",
             "embeddings": {kind: _as_kind(encoded.embeddings, kind) for kind in body.embedding_types},
             "texts": body.texts or [],
+            "images": about,
             "meta": {
                 "api_version": {"version": "2"},
                 "billed_units": {"images": numbers["images"], "input_tokens": encoded.text_tokens},
@@ -65,6 +74,16 @@ async def embed(body: EmbedRequest, exchange: Annotated[Exchange, Depends(allowe
         }
 
     return await exchange.charged(work, **count(contents))
+
+
+def _about(file: bytes) -> dict[str, Any]:
+    """What an image is, from its header; it has been decoded already."""
+    # The formats that decoding allows, and no other of Pillow's readers.
+    formats = [name for name in (*FORMATS, "HEIF") if name in Image.OPEN]
+    with quiet_pillow(), Image.open(io.BytesIO(file), formats=formats) as image:
+        width, height = image.size
+        depth = BITS.get(image.mode, 24)
+        return {"width": width, "height": height, "format": (image.format or "").lower(), "bit_depth": depth}
 
 
 def _as_kind(vectors: np.ndarray, kind: Kind) -> list[Any]:

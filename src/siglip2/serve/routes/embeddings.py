@@ -33,6 +33,8 @@ class EmbeddingsRequest(RequestBody):
     embedding_type: Literal["float", "base64"] | None = Field(None, description="Jina's encoding_format.")
     normalized: bool = True
     dimensions: int | None = None
+    output_dimension: int | None = Field(None, description="Voyage's dimensions.")
+    output_dtype: Literal["float"] | None = Field(None, description="Voyage's types: this one alone.")
     max_num_patches: int | None = Field(None, ge=4, le=4096, description="NaFlex models only.")
 
 
@@ -46,6 +48,7 @@ async def embeddings(
     service, model = exchange.service, exchange.service.model
     width = service.engine.encoder.embed_dim
     check_dimensions(body.dimensions, width, "dimensions")
+    check_dimensions(body.output_dimension, width, "output_dimension")
     if not body.normalized:
         raise bad_request("Vectors have unit length here; normalized=false is not offered.", "normalized")
     contents = _contents(body)

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
@@ -39,6 +39,16 @@ PageOf = Annotated[
     str | None, Query(description="`next_page` of the page before.", pattern=r"^\d{4}-\d\d-\d\d$")
 ]
 Known = Annotated[Caller, Depends(find_caller)]
+Value = TypeVar("Value")
+
+
+def _also(name: str) -> Any:
+    """A list under the name that OpenAI's clients give it: `group_by[]`."""
+    return Query(alias=f"{name}[]", include_in_schema=False)
+
+
+def _both(plain: list[Value] | None, bracketed: list[Value] | None) -> list[Value] | None:
+    return plain if bracketed is None else [*(plain or ()), *bracketed]
 
 
 @router.get("/v1/organization/usage/{kind}", response_model=Page)
@@ -54,11 +64,15 @@ async def usage(
     api_key_ids: Annotated[list[int] | None, Query()] = None,
     limit: Limit = 7,
     page: PageOf = None,
+    group_by_: Annotated[list[Literal["model", "api_key_id"]] | None, _also("group_by")] = None,
+    models_: Annotated[list[str] | None, _also("models")] = None,
+    api_key_ids_: Annotated[list[int] | None, _also("api_key_ids")] = None,
 ) -> dict[str, Any]:
     """Requests of one kind by day, with their tokens."""
-    by = list(dict.fromkeys(group_by or ()))
+    by = list(dict.fromkeys(_both(group_by, group_by_) or ()))
     days, following = _days(start_time, end_time, limit, page)
-    sums = await _sums(request, caller, days, by=by, kinds=[kind], models=models, key_ids=api_key_ids)
+    models, key_ids = _both(models, models_), _both(api_key_ids, api_key_ids_)
+    sums = await _sums(request, caller, days, by=by, kinds=[kind], models=models, key_ids=key_ids)
     object_ = f"organization.usage.{kind.value}.result"
     return _page(days, following, sums, lambda each: _usage(object_, each))
 
@@ -74,11 +88,14 @@ async def costs(
     api_key_ids: Annotated[list[int] | None, Query()] = None,
     limit: Limit = 7,
     page: PageOf = None,
+    group_by_: Annotated[list[Literal["line_item", "api_key_id"]] | None, _also("group_by")] = None,
+    api_key_ids_: Annotated[list[int] | None, _also("api_key_ids")] = None,
 ) -> dict[str, Any]:
     """What the account has paid by day; a line item is a model and a kind of request."""
-    by = [name for each in dict.fromkeys(group_by or ()) for name in _LINE.get(each, (each,))]
+    groups = dict.fromkeys(_both(group_by, group_by_) or ())
+    by = [name for each in groups for name in _LINE.get(each, (each,))]
     days, following = _days(start_time, end_time, limit, page)
-    sums = await _sums(request, caller, days, by=by, key_ids=api_key_ids)
+    sums = await _sums(request, caller, days, by=by, key_ids=_both(api_key_ids, api_key_ids_))
     currency = service_of(request).settings.currency
     return _page(days, following, sums, lambda each: _cost(currency, each))
 

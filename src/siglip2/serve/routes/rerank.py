@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from siglip2.serve.contents import TextInput, check_counts, parse_content
 from siglip2.serve.routes.answers import PIXEL, RerankAnswer
 from siglip2.serve.routes.bodies import One, RequestBody
-from siglip2.serve.routes.shapes import count, encode, new_id, usage_of
+from siglip2.serve.routes.shapes import count, encode, new_id, parse_list, usage_of
 from siglip2.serve.service import Exchange, allowed
 
 router = APIRouter(tags=["rerank"])
@@ -24,8 +24,11 @@ class RerankRequest(RequestBody):
     )
     model: str | None = None
     query: One = Field(description="A text or an image.")
-    documents: list[One] = Field(description="Texts and images.")
+    documents: list[One] | dict[str, Any] = Field(
+        description="Texts and images; or, as vLLM takes them, the parts of one `content`."
+    )
     top_n: int | None = Field(None, ge=1)
+    top_k: int | None = Field(None, ge=1, description="Voyage's top_n; the answer then has its `data` too.")
     return_documents: bool = False
 
 
@@ -37,7 +40,7 @@ async def rerank(body: RerankRequest, exchange: Annotated[Exchange, Depends(allo
     exchange = exchange.with_model(body.model)
     service, model = exchange.service, exchange.service.model
     query = parse_content(body.query, "query")
-    documents = [parse_content(value, f"documents[{index}]") for index, value in enumerate(body.documents)]
+    documents = parse_list(body.documents, "documents")
     check_counts(service.settings, documents, "documents")
     contents = [query, *documents]
     check_counts(service.settings, contents, "query")
@@ -48,7 +51,7 @@ async def rerank(body: RerankRequest, exchange: Annotated[Exchange, Depends(allo
         encoder = service.engine.encoder
         logit = encoder.logit_scale * cosine + encoder.logit_bias
         probability = service.engine.probabilities(logit)
-        order = np.argsort(-cosine, kind="stable").tolist()[: body.top_n]
+        order = np.argsort(-cosine, kind="stable").tolist()[: body.top_n or body.top_k]
         results = []
         for index in order:
             entry: dict[str, Any] = {
@@ -61,6 +64,8 @@ async def rerank(body: RerankRequest, exchange: Annotated[Exchange, Depends(allo
             if body.return_documents and isinstance(document, TextInput):
                 entry["document"] = {"text": document.text}
             results.append(entry)
+        # Voyage's client always names top_k, and reads the results under another name.
+        more = {"data": results} if "top_k" in body.model_fields_set else {}
         return {
             "id": new_id("rerank"),
             "object": "rerank",
@@ -68,6 +73,7 @@ async def rerank(body: RerankRequest, exchange: Annotated[Exchange, Depends(allo
             "results": results,
             "meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}},
             "usage": usage_of(encoded),
+            **more,
         }
 
     return await exchange.charged(work, **count(contents))

@@ -1,16 +1,17 @@
 """`POST /v1/score`: pairs of texts and images, in vLLM's shape."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 from pydantic import ConfigDict, Field
 
-from siglip2.serve.contents import check_counts, parse_content
+from siglip2.serve.contents import Content, check_counts
 from siglip2.serve.errors import bad_request
 from siglip2.serve.routes.answers import PIXEL, ScoreAnswer
 from siglip2.serve.routes.bodies import OneOrMany, RequestBody
-from siglip2.serve.routes.shapes import count, encode, new_id, now, usage_of
+from siglip2.serve.routes.shapes import count, encode, new_id, now, parse_list, usage_of
 from siglip2.serve.service import Exchange, allowed
 
 router = APIRouter(tags=["score"])
@@ -25,8 +26,10 @@ class ScoreRequest(RequestBody):
     model: str | None = None
     queries: OneOrMany = Field(None, description="A text or image, or a list.")
     documents: OneOrMany = Field(None, description="A text or image, or a list.")
-    text_1: Any = Field(None, description="Older name of `queries`.")
-    text_2: Any = Field(None, description="Older name of `documents`.")
+    text_1: Any = Field(None, description="Older name of `queries`, as is `data_1`.")
+    text_2: Any = Field(None, description="Older name of `documents`, as is `data_2`.")
+    data_1: Any = None
+    data_2: Any = None
     score_type: Literal["probability", "cosine", "logit"] = "probability"
 
 
@@ -36,8 +39,8 @@ async def score(body: ScoreRequest, exchange: Annotated[Exchange, Depends(allowe
     """How well pairs match."""
     exchange = exchange.with_model(body.model)
     service, model = exchange.service, exchange.service.model
-    queries = _listed(body.queries if body.queries is not None else body.text_1, "queries")
-    documents = _listed(body.documents if body.documents is not None else body.text_2, "documents")
+    queries = _listed((body.queries, body.text_1, body.data_1), "queries")
+    documents = _listed((body.documents, body.text_2, body.data_2), "documents")
     if len(queries) not in (1, len(documents)):
         raise bad_request(
             f"{len(queries)} queries and {len(documents)} documents: send one query, or one a document.",
@@ -70,10 +73,12 @@ async def score(body: ScoreRequest, exchange: Annotated[Exchange, Depends(allowe
     return await exchange.charged(work, **count(contents))
 
 
-def _listed(value: Any, param: str) -> list[Any]:
+def _listed(names: Sequence[Any], param: str) -> list[Content]:
+    """The texts and images under the first name that is given."""
+    value = next((each for each in names if each is not None), None)
     if value is None:
         raise bad_request("Field required.", param, "missing")
-    values = value if isinstance(value, list) else [value]
-    if not values:
+    contents = parse_list(value, param)
+    if not contents:
         raise bad_request("Send at least one.", param, "missing")
-    return [parse_content(each, f"{param}[{index}]") for index, each in enumerate(values)]
+    return contents

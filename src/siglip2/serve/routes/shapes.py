@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from siglip2.serve.contents import Content, ImageInput, TextInput, read_images
+from siglip2.serve.contents import Content, ImageInput, TextInput, parse_content, read_images
 from siglip2.serve.meter import count_tokens
 from siglip2.serve.service import Service
 
@@ -22,12 +22,14 @@ class Encoded:
         text_tokens: their sum over the texts.
         image_tokens: their sum over the images.
         cached_tokens: of the text tokens those that needed no computation.
+        files: the images as they came.
     """
 
     def __init__(self, width: int, count: int):
         self.embeddings = np.zeros((count, width), np.float32)
         self.tokens = [0] * count
         self.text_tokens = self.image_tokens = self.cached_tokens = 0
+        self.files: list[bytes] = []
 
 
 async def encode(
@@ -49,6 +51,7 @@ async def encode(
         for (row, _), vector, tokens in zip(images, seen.embeddings, seen.tokens, strict=True):
             result.embeddings[row], result.tokens[row] = vector, tokens
         result.image_tokens = sum(seen.tokens)
+        result.files = files
     if texts:
         read = await service.engine.embed_texts([content.text for _, content in texts])
         for (row, _), vector, tokens in zip(texts, read.embeddings, read.tokens, strict=True):
@@ -56,6 +59,19 @@ async def encode(
         result.text_tokens, result.cached_tokens = sum(read.tokens), read.cached_tokens
     count_tokens(result.image_tokens + result.text_tokens)
     return result
+
+
+def parse_list(value: Any, param: str) -> list[Content]:
+    """One input or a list of them; vLLM also puts several as the parts of one `content`.
+
+    Raises:
+        ApiError: 400, one of them is neither text nor image.
+    """
+    parts = value.get("content") if isinstance(value, dict) else None
+    if isinstance(parts, list):
+        return [parse_content(part, f"{param}.content[{index}]") for index, part in enumerate(parts)]
+    values = value if isinstance(value, list) else [value]
+    return [parse_content(each, f"{param}[{index}]") for index, each in enumerate(values)]
 
 
 class Counts(TypedDict):

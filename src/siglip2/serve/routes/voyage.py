@@ -26,6 +26,7 @@ class MultimodalRequest(RequestBody):
     inputs: list[dict[str, Any]]
     output_encoding: Literal["base64"] | None = None
     output_dimension: int | None = None
+    output_dtype: Literal["float"] | None = None
 
 
 @router.post("/v1/multimodalembeddings", response_model=VoyageAnswer)
