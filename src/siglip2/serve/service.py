@@ -267,6 +267,7 @@ def allowed(scope: str, kind: str | None = None) -> Callable[..., Awaitable[Exch
                 403, "permission_error", "insufficient_scope", f"This key does not have the scope {scope!r}."
             )
         headers = await service.rates.hit(caller)
+        request.state.headers = headers  # for an answer that fails, too
         listed = kind or KINDS[scope]
         return Exchange(service=service, caller=caller, request=request, kind=listed, headers=headers)
 
