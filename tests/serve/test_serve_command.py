@@ -8,6 +8,7 @@ import uvicorn
 from siglip2.cli import main
 from siglip2.errors import InvalidInput
 from siglip2.serve import app as serve_app
+from siglip2.serve.settings import ServeSettings
 
 
 @pytest.fixture
@@ -37,6 +38,14 @@ def test_models_and_collections(started, capsys):
     assert "http://127.0.0.1:8123" in capsys.readouterr().out
 
 
+def test_prices_and_ports(started):
+    settings, _ = started("--image-price", "7", "--text-price", "0", "--fetch-ports", "80", "8080")
+    assert (settings.prices.image, settings.prices.text) == (7, 0)
+    assert settings.fetch.ports == {80, 8080}
+    settings, _ = started()
+    assert (settings.prices, settings.fetch) == (ServeSettings().prices, ServeSettings().fetch)
+
+
 def test_one_model(started):
     for arguments in (("base-patch16-256",), ("--model", "base-patch16-256")):
         settings, _ = started(*arguments)
@@ -62,6 +71,8 @@ def test_a_model_from_a_folder_keeps_the_folder_to_itself(started, tmp_path):
         (("--collection", "a=b", "a=c"), "NAME=PATH"),
         (("--host", "0.0.0.0"), "loopback"),
         (("--fetch-networks", "x"), "networks"),
+        (("--fetch-ports", "0"), "ports"),
+        (("--image-price", "-1"), "prices"),
     ],
 )
 def test_mistakes(started, arguments, message):

@@ -29,6 +29,11 @@ def serve(
     fetch_urls: bool = True,
     fetch_hosts: tuple[str, ...] = (),
     fetch_networks: tuple[str, ...] = (),
+    fetch_ports: tuple[int, ...] = (80, 443),
+    image_price: int = 100,
+    text_price: int = 10,
+    currency: str = "credit",
+    low_credit: int = 0,
     telemetry: bool = False,
     ray: bool = False,
 ) -> None:
@@ -48,6 +53,11 @@ def serve(
         fetch_urls: fetch images that requests name by URL.
         fetch_hosts: if given, only these hosts and what is below them.
         fetch_networks: private networks (CIDR) from which images may be fetched all the same.
+        fetch_ports: that image URLs may name.
+        image_price: of an image, in micro-units of credit.
+        text_price: of a text, a label's prompt included, in micro-units of credit.
+        currency: what a million micro-units are called.
+        low_credit: answers warn an account that has fewer micro-units left.
         telemetry: send traces over OTLP, to where OTEL_EXPORTER_OTLP_ENDPOINT points.
         ray: on Ray Serve, in the cluster of RAY_ADDRESS or a new one on this machine; one model.
     """
@@ -56,7 +66,7 @@ def serve(
 
         from siglip2.serve.app import create_app
         from siglip2.serve.models import parse_models
-        from siglip2.serve.settings import FetchSettings, ServeSettings
+        from siglip2.serve.settings import FetchSettings, Prices, ServeSettings
     except ModuleNotFoundError as error:
         raise InvalidInput(f"serving needs {error.name}: pip install 'siglip2[serve]'") from error
     if open and not _is_loopback(host):
@@ -68,6 +78,10 @@ def serve(
         raise InvalidInput(f"--fetch-networks takes networks such as 192.168.1.0/24: {error}") from error
     if model is not None and models:
         raise InvalidInput(f"name the models in one place: siglip2 serve {' '.join((model, *models))}")
+    if min(image_price, text_price, low_credit) < 0:
+        raise InvalidInput("prices and --low-credit are 0 or more micro-units")
+    if not all(0 < each < 2**16 for each in fetch_ports):
+        raise InvalidInput(f"--fetch-ports takes ports, 1 to 65535; got {', '.join(map(str, fetch_ports))}")
     sources = parse_models(models or (model or "nano",))
     default, *others = sources
     settings = ServeSettings(
@@ -79,7 +93,15 @@ def serve(
         collections=_named_paths(collection),
         requests_per_minute=requests_per_minute,
         rate_limit_storage=rate_limit_storage,
-        fetch=FetchSettings(enabled=fetch_urls, allowed_hosts=fetch_hosts, allowed_networks=networks),
+        prices=Prices(image=image_price, text=text_price),
+        currency=currency,
+        low_credit=low_credit,
+        fetch=FetchSettings(
+            enabled=fetch_urls,
+            allowed_hosts=fetch_hosts,
+            allowed_networks=networks,
+            ports=frozenset(fetch_ports),
+        ),
     )
     key = None if open else first_key(url)
     if ray:

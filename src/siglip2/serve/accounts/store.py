@@ -173,6 +173,16 @@ def revoke_key(database: Database, key_id: int) -> None:
         key.revoked_at = key.revoked_at or datetime.now(UTC)
 
 
+def set_active(database: Database, email: str, *, active: bool) -> None:
+    """Switch an account off, with all its keys and sessions, or on again.
+
+    Raises:
+        InvalidInput: no such account.
+    """
+    with database.transaction() as session:
+        find_account(session, email).active = active
+
+
 def find_account(session: Session, email: str) -> Account:
     """The account of an e-mail address.
 
