@@ -1,4 +1,4 @@
-"""One command starts a service; with the printed key the README's lines classify a photo by URL and base64."""
+"""One command starts a service; with the key it prints, the README's lines classify by URL and by base64."""
 
 import json
 import os

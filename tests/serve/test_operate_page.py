@@ -1,5 +1,6 @@
 """docs/operate.md: its blocks run as they stand, its commands exist, its numbers are the code's."""
 
+import io
 import os
 import re
 import shlex
@@ -48,10 +49,11 @@ def test_blocks(served):
     assert '"hard_limit":500000' in said
 
 
-def test_account_commands(tmp_path, capsys):
+def test_account_commands(tmp_path, capsys, monkeypatch):
     database = ["--database", f"sqlite:///{tmp_path / 'accounts.sqlite'}"]
     commands = re.findall(r"^\| `siglip2 (accounts [^`]+)` \|", PAGE, re.MULTILINE)
-    assert len(commands) == 9
+    assert len(commands) == 12
+    monkeypatch.setattr("sys.stdin", io.StringIO("correct horse battery\n"))
     for command in commands:
         # The key of the page is number 3; here two have been made.
         words = shlex.split(command.replace("revoke-key 3", "revoke-key 2"))
@@ -64,7 +66,17 @@ def test_serve_options_exist():
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     told = set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", PAGE))
-    elsewhere = {"--credit", "--name", "--days", "--scopes", "--build-arg", "--set"}
+    elsewhere = {
+        "--credit",
+        "--name",
+        "--days",
+        "--scopes",
+        "--build-arg",
+        "--set",
+        "--admin",
+        "--soft",
+        "--hard",
+    }
     known = set(re.findall(r"--[a-z-]+", done.stdout))
     assert told - elsewhere <= known, told - elsewhere - known
 
