@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from siglip2.errors import InvalidInput
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.keys import SCOPES, hash_key, make_key
-from siglip2.serve.accounts.tables import Account, ApiKey
+from siglip2.serve.accounts.tables import Account, ApiKey, Usage
 
 MAX_KEYS = 100
 """Of one account that work."""
@@ -65,6 +65,14 @@ def list_keys(database: Database, account_id: int) -> list[ApiKey]:
     query = select(ApiKey).where(ApiKey.account_id == account_id).order_by(ApiKey.id.desc())
     with database.reading() as session:
         return list(session.scalars(query))
+
+
+def last_days(database: Database, account_id: int) -> dict[int, str]:
+    """The latest day (in UTC, as 2026-01-31) on which each key of an account was charged."""
+    query = select(Usage.key_id, func.max(Usage.day)).where(Usage.account_id == account_id)
+    with database.reading() as session:
+        rows = session.execute(query.group_by(Usage.key_id)).all()
+    return {row[0]: row[1] for row in rows}
 
 
 def revoke_own_key(database: Database, account_id: int, key_id: int) -> ApiKey | None:

@@ -64,6 +64,8 @@ export async function refresh() {
 
 export async function enter(path, email, password) { changed(await call("POST", path, { email, password })); }
 
+export async function changePassword(current, next) { changed(await call("PUT", "/account/password", { current, new: next })); }
+
 export async function leave() {
   key = "";
   changed(await call("POST", "/account/sign-out", {}));

@@ -10,6 +10,7 @@ const VIEWS = {
   keys: { title: "Keys", load: () => import("./keys.js"), needs: "account" },
   usage: { title: "Usage", load: () => import("./usage.js"), needs: "account" },
   credit: { title: "Credit", load: () => import("./credit.js"), needs: "account" },
+  account: { title: "Account", load: () => import("./account.js"), needs: "account", aside: true },
 };
 const at = (id) => document.getElementById(id);
 let shown = null; // the name of what is on the page, so that a changed balance does not draw it anew
@@ -51,8 +52,10 @@ async function draw(view) {
 }
 
 function drawNav(current) {
-  at("nav").replaceChildren(...Object.entries(VIEWS)
-    .filter(([, { needs }]) => needs === "asking" || session.accounts)
+  // Whoever is not in yet has one thing to do.
+  const shown = mayAsk() ? Object.entries(VIEWS) : [];
+  at("nav").replaceChildren(...shown
+    .filter(([, { needs, aside }]) => !aside && (needs === "asking" || session.accounts))
     .map(([name, { title }]) => el("a", { href: `#/${name}`, "aria-current": name === current ? "page" : null }, title)));
 }
 
@@ -63,7 +66,8 @@ function drawWho() {
     location.hash = "#/sign-in";
   };
   if (session.account) {
-    at("who").replaceChildren(el("span", { class: "email", title: session.account.email }, session.account.email),
+    at("who").replaceChildren(el("a", { class: "email", href: "#/account", title: session.account.email },
+      el("span", { class: "whole" }, session.account.email), el("span", { class: "short" }, "Account")),
       el("button", { type: "button", class: "small", id: "sign-out", onclick: out }, "Sign out"));
   } else if (hasKey()) {
     at("who").replaceChildren(el("button", { type: "button", class: "small", onclick: out }, "Forget the key"));
@@ -73,9 +77,10 @@ function drawWho() {
 }
 
 function drawTheme() {
-  const names = { system: "◐ System", light: "☀ Light", dark: "☾ Dark" };
+  const names = { system: ["◐", "System"], light: ["☀", "Light"], dark: ["☾", "Dark"] };
   const name = window.consoleTheme.chosenTheme();
-  at("theme").textContent = names[name];
+  const [sign, word] = names[name];
+  at("theme").replaceChildren(el("span", { "aria-hidden": "true" }, sign), el("span", { class: "long" }, word));
   at("theme").setAttribute("aria-label", `Theme: ${name}. Change it`);
 }
 

@@ -13,27 +13,29 @@ export function barList(onwhere) {
 
   function row(label) {
     const fill = el("div");
-    const share = el("output");
+    const share = el("span", { class: "value" });
+    const alone = el("span", { class: "note" });
     const where = el("button", { type: "button", class: "plain small", "aria-pressed": "false", "aria-label": `Where is ${label}?` }, "Where?");
     where.addEventListener("click", () => onwhere(label));
     const item = el("li", {},
       el("div", { class: "bar-head" }, el("span", { class: "name" }, label), where, share),
-      el("div", { class: "track", "aria-hidden": "true" }, fill));
-    return { item, fill, share, where };
+      el("div", { class: "track", "aria-hidden": "true" }, fill), alone);
+    return { item, fill, share, where, alone };
   }
 
   return {
     list,
-    // `values`: [label, share of 0..1] in the order to be shown.
+    // `values`: [label, share of 0..1, probability by itself or null] in the order to be shown.
     show(values, draft) {
       for (const [label, { item }] of rows) {
         if (!values.some(([name]) => name === label)) { item.remove(); rows.delete(label); }
       }
-      values.forEach(([label, share], index) => {
+      values.forEach(([label, share, alone], index) => {
         const known = rows.get(label) ?? row(label);
         rows.set(label, known);
         known.item.classList.toggle("draft", label === draft);
         known.share.textContent = percent(share);
+        known.alone.textContent = alone === null ? "" : `by itself ${percent(alone)}`;
         if (list.children[index] !== known.item) list.insertBefore(known.item, list.children[index] ?? null);
         requestAnimationFrame(() => { known.fill.style.width = `${100 * share}%`; });
       });

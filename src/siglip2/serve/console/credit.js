@@ -2,17 +2,39 @@
 
 import { call, session } from "./api.js";
 import { el, empty, field, heading, sayer } from "./dom.js";
+import { tableOf } from "./table.js";
 
 const amount = (micro) => (micro / 1e6).toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 6 });
 
 function reason(text) {
   const [word, number] = text.split(" ");
-  const said = { "sign-up": "Free credit on sign-up", grant: "Credit from the operator", hold: `Request ${number}`, release: `Given back: request ${number} was not answered` };
+  const said = { "sign-up": "Free credit on sign-up", grant: "Credit from the operator", hold: `Request ${number}`, release: `Given back for request ${number}` };
   return said[word] ?? text;
 }
 
+// Requests of a day that follow on one another are one line: a busy day has thousands.
+function condensed(lines) {
+  const runs = [];
+  for (const line of lines) {
+    const request = /^(hold|release) /.test(line.reason);
+    const run = runs.at(-1);
+    if (request && run?.request && run.day === line.created.slice(0, 10)) {
+      run.amount += line.amount;
+      run.count += Number(line.reason.startsWith("hold"));
+    } else {
+      runs.push({ ...line, request, day: line.created.slice(0, 10), count: Number(line.reason.startsWith("hold")) });
+    }
+  }
+  return runs;
+}
+
+function what(run) {
+  if (!run.request || run.count === 0) return reason(run.reason);
+  return run.count === 1 ? "1 request" : `${run.count.toLocaleString("en")} requests`;
+}
+
 export default async function credit() {
-  const body = el("tbody");
+  const table = tableOf("Table of movements", [["When"], ["What"], ["Amount", true], ["Balance", true]]);
   const more = el("button", { type: "button", hidden: true }, "More");
   const left = el("dd");
   const place = el("div");
@@ -20,24 +42,24 @@ export default async function credit() {
 
   async function load() {
     try {
-      const page = await call("GET", `/account/ledger${last === null ? "" : `?before=${last}`}`);
+      const page = await call("GET", `/account/ledger?limit=200${last === null ? "" : `&before=${last}`}`);
       left.textContent = amount(page.balance);
-      body.append(...page.data.map((line) => el("tr", {},
-        el("td", { class: "whole" }, new Date(line.created).toLocaleString("en", { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" })),
-        el("td", {}, reason(line.reason)),
-        el("td", { class: `number ${line.amount > 0 ? "plus" : ""}` }, `${line.amount > 0 ? "+" : "−"}${amount(Math.abs(line.amount))}`),
-        el("td", { class: "number" }, amount(line.balance)))));
+      table.add(condensed(page.data).map((run) => [
+        el("span", { class: "whole" }, new Date(run.created).toLocaleString("en", { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" })),
+        what(run),
+        el("span", { class: run.amount > 0 ? "plus" : null }, `${run.amount > 0 ? "+" : "−"}${amount(Math.abs(run.amount))}`),
+        amount(run.balance),
+      ]));
       last = page.data.at(-1)?.id ?? last;
       more.hidden = !page.has_more;
-      if (!body.children.length) place.replaceChildren(empty("No movements yet", "Credit that is granted or spent is listed here."));
+      if (!table.length) place.replaceChildren(empty("No movements yet", "Credit that is granted or spent is listed here."));
     } catch (error) {
       place.replaceChildren(el("p", { class: "alert", role: "alert" }, error.message));
     }
   }
 
   more.addEventListener("click", load);
-  place.append(el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of movements" }, el("table", {},
-    el("thead", {}, el("tr", {}, ["When", "What"].map((text) => el("th", { scope: "col" }, text)), ["Amount", "Balance"].map((text) => el("th", { scope: "col", class: "number" }, text)))), body)), more);
+  place.append(table.place, more);
   const limits = await limitForm();
   await load();
   return [

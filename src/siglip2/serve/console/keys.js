@@ -2,9 +2,10 @@
 
 import { call, session } from "./api.js";
 import { copyButton, el, empty, field, heading, sayer } from "./dom.js";
+import { tableOf } from "./table.js";
 
 const SCOPES = [["classify", "Classify"], ["embed", "Embed"], ["score", "Score and rerank"], ["search", "Search"]];
-const day = (text) => (text ? new Date(text).toLocaleDateString("en", { dateStyle: "medium" }) : "never");
+const day = (text) => (text ? new Date(text).toLocaleDateString("en", { dateStyle: "medium", timeZone: "UTC" }) : "never");
 const micro = (input) => (input.value === "" ? null : Math.round(1e6 * Number(input.value)));
 
 export default async function keys() {
@@ -12,7 +13,7 @@ export default async function keys() {
   const made = el("div", { class: "made", role: "status" });
   const refresh = async () => {
     const { data } = await call("GET", "/account/keys");
-    place.replaceChildren(table(data.filter((key) => !key.console), refresh));
+    place.replaceChildren(listed(data.filter((key) => !key.console), refresh));
   };
   await refresh().catch((error) => place.replaceChildren(el("p", { class: "alert", role: "alert" }, error.message)));
   return [
@@ -57,20 +58,19 @@ function creation(made, refresh) {
   return form;
 }
 
-function table(data, refresh) {
+function listed(data, refresh) {
   if (!data.length) return empty("No keys yet", "Make one above; a program sends it as Authorization: Bearer sg2_…");
-  const row = (key) => el("tr", {},
-    el("td", {}, el("strong", {}, key.name), el("br"), el("code", {}, key.shown)),
-    el("td", {}, key.scopes.length === SCOPES.length ? "everything" : key.scopes.join(", ")),
-    el("td", { class: "whole" }, day(key.created)),
-    el("td", { class: "whole" }, day(key.expires)),
-    el("td", {}, el("span", { class: `badge ${key.works ? "good" : "bad"}` }, key.revoked ? "revoked" : key.works ? "works" : "expired")),
-    el("td", { class: "number" }, key.works
-      ? el("button", { type: "button", class: "danger small", "aria-label": `Revoke ${key.name}`, onclick: () => confirm(key, refresh) }, "Revoke") : null));
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of keys" }, el("table", {},
-    el("thead", {}, el("tr", {}, ["Key", "May", "Created", "Expires", "State"].map((text) => el("th", { scope: "col" }, text)),
-      el("th", { scope: "col" }, el("span", { class: "hidden-label" }, "Revoke")))),
-    el("tbody", {}, data.map(row))));
+  const table = tableOf("Table of keys", [["Key"], ["May"], ["Created"], ["Expires"], ["Last used"], ["State"], ["Revoke", true, true]]);
+  table.add(data.map((key) => [
+    [el("strong", {}, key.name), el("br"), el("code", {}, key.shown)],
+    key.scopes.length === SCOPES.length ? "everything" : key.scopes.join(", "),
+    el("span", { class: "whole" }, day(key.created)),
+    el("span", { class: "whole" }, day(key.expires)),
+    el("span", { class: "whole" }, day(key.last_used)),
+    el("span", { class: `badge ${key.works ? "good" : "bad"}` }, key.revoked ? "revoked" : key.works ? "works" : "expired"),
+    key.works ? el("button", { type: "button", class: "danger small", "aria-label": `Revoke ${key.name}`, onclick: () => confirm(key, refresh) }, "Revoke") : null,
+  ]));
+  return table.place;
 }
 
 function confirm(key, refresh) {

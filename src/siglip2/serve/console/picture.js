@@ -6,7 +6,7 @@ import { el } from "./dom.js";
 const LARGE_BYTES = 2_000_000;
 const LARGE_SIDE = 1536; // models look at a few hundred pixels: a whole photo with every question is slow for nothing
 
-function asDataUrl(file) {
+export function asDataUrl(file) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result);

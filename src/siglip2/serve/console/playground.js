@@ -10,6 +10,10 @@ import { snippets } from "./snippets.js";
 
 const WAIT_MS = 350; // every answer is charged: ask when the typing pauses, not at every key
 const FIRST = ["a cat", "a dog", "a city at night"];
+const MODES = {
+  softmax: "Shares among your labels: they add up to 100 %, even where none of them fits.",
+  probability: "Each label on its own, whatever the others are. Models are cautious: a label that fits may well stay low.",
+};
 
 export default async function playground() {
   const models = (await call("GET", "/v1/models").catch(() => ({ data: [] }))).data.map(({ id }) => id);
@@ -18,7 +22,7 @@ export default async function playground() {
   let draft = "";
   let model = models[0] ?? null;
   let template = "";
-  let mode = "probability";
+  let mode = "softmax";
   let timer = 0;
   let asking = null;
   let seen = null; // the label whose heat map is shown
@@ -27,6 +31,7 @@ export default async function playground() {
 
   const voice = sayer();
   const bars = barList(where);
+  const about = el("p", { class: "note" });
   const code = snippets();
   const picker = picturePicker((taken) => { picture = taken; forget(); ask(); }, (text) => voice.fault(text));
   const chips = chipField(labels, (next, typed) => { labels = next; draft = typed; draw(); later(); });
@@ -45,9 +50,11 @@ export default async function playground() {
     const values = known.map((label) => logits.get(label));
     const most = Math.max(...values);
     const sum = values.reduce((total, value) => total + Math.exp(value - most), 0);
-    const share = (value) => (mode === "probability" ? 1 / (1 + Math.exp(-value)) : Math.exp(value - most) / sum);
+    const alone = (value) => 1 / (1 + Math.exp(-value));
+    const share = (value) => (mode === "probability" ? alone(value) : Math.exp(value - most) / sum);
     const order = known.map((label, index) => [label, values[index]]).sort((a, b) => b[1] - a[1]);
-    bars.show(order.map(([label, value]) => [label, share(value)]), draft);
+    bars.show(order.map(([label, value]) => [label, share(value), mode === "probability" ? null : alone(value)]), draft);
+    about.textContent = MODES[mode];
     bars.press(seen);
     code.show({ url: picture?.url ?? null, labels, model: models.length > 1 ? model : null, template: template || null });
   }
@@ -118,9 +125,9 @@ export default async function playground() {
         el("details", {}, el("summary", {}, "Options"), el("div", { class: "stack" }, which, asked))),
       el("div", { class: "stack" },
         el("section", { class: "card", "aria-labelledby": "answer" },
-          el("div", { class: "row between" }, el("h2", { id: "answer" }, "How well each label fits"),
-            choice("mode", "How to count", [["probability", "Each by itself"], ["softmax", "One of them"]], mode, (next) => { mode = next; draw(); })),
-          voice.line, bars.list),
+          el("div", { class: "row between head" }, el("h2", { id: "answer" }, "How well each label fits"),
+            choice("mode", "How to count", [["softmax", "One of them"], ["probability", "Each by itself"]], mode, (next) => { mode = next; draw(); })),
+          about, bars.list, voice.line),
         code.card)),
   ];
 }

@@ -1,7 +1,9 @@
 // Words or a picture in, photos and texts of a mounted collection out.
 
-import { blob, call } from "./api.js";
+import { call } from "./api.js";
 import { el, empty, field, heading, sayer } from "./dom.js";
+import { hitCard } from "./hit.js";
+import { asDataUrl } from "./picture.js";
 
 const PAGE = 24;
 
@@ -27,16 +29,25 @@ export default async function search() {
   const form = el("form", { class: "card searchbar" },
     field("collection", "Collection", which), field("words", "What to look for", words), button);
   let asked = null;
+  let what = "";
+
+  async function like(hit, file) {
+    asked = { collection: which.value, query: { image: await asDataUrl(file) } };
+    what = ` like ${hit.name}`;
+    words.value = "";
+    await ask(0);
+    scrollTo({ top: 0 });
+  }
 
   async function ask(offset) {
     button.disabled = more.disabled = true;
     voice.say("Searching…");
     try {
-      const said = await call("POST", "/v1/search", { ...asked, limit: PAGE, offset });
+      const { data } = await call("POST", "/v1/search", { ...asked, limit: PAGE + 1, offset });
       if (!offset) results.replaceChildren();
-      results.append(...said.data.map((hit) => card(hit, words.value)));
-      more.hidden = said.data.length < PAGE;
-      voice.say(results.children.length ? `${results.children.length} results, the best first.` : "Nothing fits; use other words.");
+      results.append(...data.slice(0, PAGE).map((hit) => hitCard(hit, like)));
+      more.hidden = data.length <= PAGE; // one beyond the page says that there are more
+      voice.say(results.children.length ? `${results.children.length} results${what}, the best first.` : "Nothing fits; use other words.");
     } catch (error) {
       voice.fault(error.message);
     }
@@ -46,28 +57,9 @@ export default async function search() {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     asked = { collection: which.value, query: words.value };
+    what = "";
     ask(0);
   });
   more.addEventListener("click", () => ask(results.children.length));
   return [title, form, voice.line, results, el("div", { class: "row" }, more)];
-}
-
-function card(hit) {
-  const shot = el("div", { class: "shot" });
-  if (hit.image_path) show(shot, hit);
-  else shot.append(el("p", {}, hit.text ?? ""));
-  const share = hit.probability === null ? hit.cosine.toFixed(2) : `${(100 * hit.probability).toFixed(1)} %`;
-  return el("li", { class: "hit" }, shot, el("div", { class: "about" }, el("span", { title: hit.name }, hit.name), el("span", {}, share)));
-}
-
-// Not as the address of an image: a key goes in a header, which images cannot send.
-async function show(shot, hit) {
-  try {
-    const address = URL.createObjectURL(await blob("GET", hit.image_path));
-    const image = el("img", { src: address, alt: hit.name, loading: "lazy" });
-    image.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
-    shot.replaceChildren(image);
-  } catch {
-    shot.replaceChildren(el("p", {}, "This photo cannot be shown."));
-  }
 }

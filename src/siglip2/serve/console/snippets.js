@@ -78,7 +78,7 @@ export function snippets() {
   turn(0);
   return {
     card: el("section", { class: "card", "aria-labelledby": "as-code" },
-      el("div", { class: "row between" }, el("h2", { id: "as-code" }, "The same request as code"), copyButton(() => code.textContent)), bar, panel),
+      el("div", { class: "row between head" }, el("h2", { id: "as-code" }, "The same request as code"), copyButton(() => code.textContent)), bar, panel),
     show(next) { request = next; draw(); },
   };
 }

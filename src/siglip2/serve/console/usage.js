@@ -3,6 +3,7 @@
 import { call, session } from "./api.js";
 import { stackedBars } from "./chart.js";
 import { choice, el, empty, heading } from "./dom.js";
+import { tableOf } from "./table.js";
 
 const MEASURES = [["requests", "Requests"], ["images", "Images"], ["texts", "Texts"], ["cost", "Cost"]];
 const FEW = 15; // lines of the table at first
@@ -45,7 +46,7 @@ export default async function usage() {
           choice("by", "Colours by", [["model", "By model"], ["key", "By key"]], state.by, (value) => { state.by = value; redraw("by"); })),
         stackedBars(days, series, format),
         el("ul", { class: "legend" }, series.map(({ name }, index) => el("li", {}, el("i", { class: `s${index % 5}` }), name)))),
-      table(rows, names));
+      listed(rows, names));
   }
 
   function redraw(name) { draw(); place.querySelector(`input[name="${name}"]:checked`).focus(); }
@@ -79,20 +80,34 @@ function lastDays(count) {
   return Array.from({ length: count }, (_, index) => new Date(Date.now() - (count - 1 - index) * 864e5).toISOString().slice(0, 10));
 }
 
-function table(rows, names) {
+function listed(rows, names) {
   const columns = ["Day", "Model", "Key", "Requests", "Images", "Texts", `Cost (${session.currency})`];
-  const row = (each) => el("tr", {},
-    el("td", { class: "whole" }, each.day), el("td", {}, each.model), el("td", {}, names.get(each.key_id) ?? String(each.key_id)),
-    ["requests", "images", "texts"].map((name) => el("td", { class: "number" }, number(each[name]))),
-    el("td", { class: "number" }, money(each.cost)));
+  const table = tableOf("Table of usage", columns.map((text, index) => [text, index > 2]));
+  const nameOf = (each) => names.get(each.key_id) ?? String(each.key_id);
+  const row = (each) => [el("span", { class: "whole" }, each.day), each.model, nameOf(each),
+    ...["requests", "images", "texts"].map((name) => number(each[name])), money(each.cost)];
   const lines = rows.toReversed();
-  const body = el("tbody", {}, lines.slice(0, FEW).map(row));
+  table.add(lines.slice(0, FEW).map(row));
   const all = lines.length > FEW ? el("button", { type: "button", onclick: () => {
-    body.append(...lines.slice(FEW).map(row));
+    table.add(lines.slice(FEW).map(row));
     all.remove();
   } }, `Show all ${lines.length} lines`) : null;
-  return el("section", { class: "card", "aria-labelledby": "numbers" }, el("h2", { id: "numbers" }, "By day, key and model"),
-    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of usage" }, el("table", {},
-      el("thead", {}, el("tr", {}, columns.map((text, index) => el("th", { scope: "col", class: index > 2 ? "number" : null }, text)))),
-      body)), all);
+  const exact = lines.map((each) => [each.day, each.model, nameOf(each), each.requests, each.images, each.texts, each.cost / 1e6]);
+  return el("section", { class: "card", "aria-labelledby": "numbers" },
+    el("div", { class: "row between head" }, el("h2", { id: "numbers" }, "By day, key and model"),
+      el("button", { type: "button", class: "small", onclick: () => save("usage.csv", [columns, ...exact]) }, "Download as CSV")),
+    table.place, all);
+}
+
+// A cell that a spreadsheet would take for a formula is kept a text.
+function cell(value) {
+  const text = String(value);
+  return `"${(/^[=+\-@\t\r]/.test(text) && typeof value === "string" ? `'${text}` : text).replaceAll('"', '""')}"`;
+}
+
+function save(name, lines) {
+  const file = new Blob([lines.map((line) => line.map(cell).join(",")).join("\r\n")], { type: "text/csv" });
+  const address = URL.createObjectURL(file);
+  el("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 1000);
 }

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from siglip2.errors import InvalidInput
-from siglip2.serve.accounts.account_keys import CONSOLE, add_key, list_keys, revoke_own_key
+from siglip2.serve.accounts.account_keys import CONSOLE, add_key, last_days, list_keys, revoke_own_key
 from siglip2.serve.accounts.history import list_entries
 from siglip2.serve.accounts.keys import SCOPES
 from siglip2.serve.accounts.limits import read_limits, set_limits
@@ -57,6 +57,7 @@ class KeyAnswer(BaseModel):
     requests_per_minute: int | None
     soft_limit: int | None
     hard_limit: int | None
+    last_used: str | None = Field(default=None, description="The latest day in UTC on which it was charged.")
     secret: str | None = None
 
 
@@ -92,7 +93,9 @@ class EntriesPage(BaseModel):
 async def keys(visit: Visit) -> dict[str, Any]:
     """The account's keys, the revoked ones too, the latest first."""
     found = await asyncio.to_thread(list_keys, visit.database, visit.who.account_id)
-    return {"object": "list", "data": [_key(key).model_dump(mode="json") for key in found]}
+    used = await asyncio.to_thread(last_days, visit.database, visit.who.account_id)
+    answers = [_key(key).model_copy(update={"last_used": used.get(key.id)}) for key in found]
+    return {"object": "list", "data": [answer.model_dump(mode="json") for answer in answers]}
 
 
 @router.post("/account/keys", response_model=KeyAnswer, status_code=201)

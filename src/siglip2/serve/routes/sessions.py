@@ -111,7 +111,7 @@ async def sign_in(request: Request, body: Credentials) -> JSONResponse:
         account_id = await asyncio.to_thread(find_by_password, database, body.email, body.password)
     if account_id is None:
         raise ApiError(
-            401, "authentication_error", "wrong_credentials", "E-mail address or password are wrong."
+            401, "authentication_error", "wrong_credentials", "The e-mail address or the password is wrong."
         )
     return await begin(request, account_id)
 
