@@ -91,6 +91,10 @@ def test_a_result_is_looked_at_and_searched_by(page):
     page.keyboard.press("Enter")
     expect(page.locator("#results img")).to_have_count(3)
     expect(page.get_by_role("button", name="More", exact=True)).to_be_hidden()
+    shot, image = (
+        page.locator(f"#results li:first-child {part}").bounding_box() for part in (".shot", "img")
+    )
+    assert image == pytest.approx(shot, abs=1)
     page.get_by_role("button", name="Look at photo2.png").click()
     expect(page.locator("dialog img")).to_be_visible()
     page.get_by_role("button", name="More like this").click()

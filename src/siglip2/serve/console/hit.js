@@ -26,7 +26,7 @@ function look(hit, share, onlike) {
   const shot = el("div", { class: "large" });
   let file = null;
   const like = el("button", { type: "button", class: "main", disabled: true, onclick: () => { dialog.close(); onlike(hit, file); } }, "More like this");
-  const facts = [share, hit.taken_at?.slice(0, 10), hit.camera, hit.text].filter(Boolean);
+  const facts = [hit.probability === null ? `similarity ${share}` : `probability ${share}`, hit.taken_at?.slice(0, 10), hit.camera, hit.text].filter(Boolean);
   const dialog = el("dialog", { class: "look-at", "aria-labelledby": "looked-at" },
     el("h2", { id: "looked-at" }, hit.name), shot, el("p", { class: "note" }, facts.join(" · ")),
     el("div", { class: "row" }, el("button", { type: "button", onclick: () => dialog.close() }, "Close"), like));
