@@ -16,6 +16,9 @@ from siglip2.serve.settings import ServeSettings
 _DATA_URL = re.compile(r"data:image/[\w.+-]+(?:;[\w.+-]+=[\w.+-]*)*;base64,", re.IGNORECASE)
 _SHOWN = 40
 
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a character: JSON can say it, Unicode cannot."""
+
 MAX_DEPTH = 8
 """Of parts within parts; clients nest them twice."""
 
@@ -119,7 +122,7 @@ def check_texts(settings: ServeSettings, texts: Sequence[TextInput], param: str)
             raise bad_request(
                 f"The text has more than {settings.max_text_characters} characters.", text.param
             )
-        if any("\ud800" <= character <= "\udfff" for character in text.text):
+        if LONE_SURROGATE.search(text.text):
             raise bad_request("The text is not valid Unicode.", text.param)
 
 

@@ -1,7 +1,6 @@
 """The model behind the service: images and texts batched across requests, with bounds at the door."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from siglip2.inputs.image import PreparedImage
 from siglip2.serve.batcher import Batcher, Tower
 from siglip2.serve.errors import bad_request, overloaded, unusable_image
 from siglip2.serve.settings import EngineSettings
+from siglip2.serve.text_cache import TextCache
 from siglip2.serve.timings import timed
 
 
@@ -89,7 +89,7 @@ class Engine:
             max_batch=settings.max_text_batch,
             max_wait=settings.max_wait_seconds,
         )
-        self._cache: OrderedDict[str, tuple[np.ndarray, int]] = OrderedDict()
+        self._cache = TextCache(settings.cached_texts, encoder.embed_dim)
         self.images_in_flight = 0
         self.texts_in_flight = 0
         self.bytes_in_flight = 0
@@ -189,24 +189,25 @@ class Engine:
         Raises:
             ApiError: 503 if there is too much to do.
         """
-        found = {text: self._cached(text) for text in texts}
-        missing = [text for text, known in found.items() if known is None]
-        if missing:
-            with self._admitted(texts=len(missing)):
-                for text, known in zip(missing, await self.texts.submit(missing), strict=True):
-                    found[text] = known
-                    self._remember(text, known)
+        known = self._cache.gather(texts)
+        if known is not None:
+            vectors, counts = known
+            return EncodedTexts(
+                embeddings=vectors, tokens=tuple(counts.tolist()), cached_tokens=int(counts.sum())
+            )
+        # Looked up before anything is awaited: later some may have made room for others.
+        found = {text: self._cache.get(text) for text in texts}
+        missing = [text for text, one in found.items() if one is None]
+        with self._admitted(texts=len(missing)):
+            for text, one in zip(missing, await self.texts.submit(missing), strict=True):
+                found[text] = one
+                self._cache.put(text, *one)
         new = set(missing)
-        rows, tokens, cached = [], [], 0
-        for text in texts:
-            known = found[text]
-            assert known is not None
-            rows.append(known[0])
-            tokens.append(known[1])
-            cached += 0 if text in new else known[1]
-        empty = np.zeros((0, self.encoder.embed_dim), np.float32)
+        ones = [(text, one) for text in texts if (one := found[text]) is not None]
         return EncodedTexts(
-            embeddings=np.stack(rows) if rows else empty, tokens=tuple(tokens), cached_tokens=cached
+            embeddings=np.stack([vector for _, (vector, _) in ones]),
+            tokens=tuple(count for _, (_, count) in ones),
+            cached_tokens=sum(count for text, (_, count) in ones if text not in new),
         )
 
     def logits(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -231,18 +232,6 @@ class Engine:
 
     def _run_texts(self, texts: list[str]) -> Sequence[tuple[np.ndarray, int]]:
         return embed_token_ids(self.encoder, texts)
-
-    def _cached(self, text: str) -> tuple[np.ndarray, int] | None:
-        known = self._cache.get(text)
-        if known is not None:
-            self._cache.move_to_end(text)
-        return known
-
-    def _remember(self, text: str, known: tuple[np.ndarray, int]) -> None:
-        # A copy: a row would keep its whole batch alive.
-        self._cache[text] = (known[0].copy(), known[1])
-        while len(self._cache) > self.settings.cached_texts:
-            self._cache.popitem(last=False)
 
     @contextmanager
     def _admitted(self, *, images: int = 0, texts: int = 0, size: int = 0) -> Iterator[None]:

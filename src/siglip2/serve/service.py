@@ -2,11 +2,11 @@
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
+import orjson
 from fastapi import Depends, Request
 from fastapi.responses import Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -34,9 +34,13 @@ from siglip2.serve.metrics import Metrics
 from siglip2.serve.models import Models
 from siglip2.serve.mounts import Mounts
 from siglip2.serve.rates import RateLimiter
+from siglip2.serve.remembered import Remembered
 from siglip2.serve.settings import ServeSettings
 
 MAX_IDEMPOTENCY_KEY = 255
+
+REMEMBERED_CHARACTERS = 20_000_000
+"""Of labels and their prompts that were worked out before."""
 
 KINDS = {"classify": "classifications", "embed": "embeddings", "score": "scores", "search": "searches"}
 """How usage lists what a scope allows."""
@@ -50,6 +54,7 @@ class Service:
     """One running service, as one request sees it: with the model that the request means.
 
     Attributes:
+        labels: those of earlier requests, as `routes.labels` has read them.
         chosen: that model's name and engine; None stands for the default.
     """
 
@@ -61,6 +66,7 @@ class Service:
     rates: RateLimiter
     label_sets: LabelSets
     mounts: Mounts
+    labels: Remembered[Any] = field(default_factory=lambda: Remembered(REMEMBERED_CHARACTERS))
     chosen: tuple[str, Engine] | None = None
 
     @property
@@ -277,4 +283,4 @@ def allowed(scope: str, kind: str | None = None) -> Callable[..., Awaitable[Exch
 def _encoded(answer: dict[str, Any] | list[Any] | bytes) -> bytes:
     if isinstance(answer, bytes):
         return answer
-    return json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return orjson.dumps(answer)

@@ -6,11 +6,25 @@ Every function works inside the caller's transaction.
 import secrets
 from datetime import UTC, datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from siglip2.errors import InvalidInput
-from siglip2.serve.accounts.tables import Account, Entry
+from siglip2.serve.accounts.tables import Account, Entry, Table
+
+_ACCOUNTS = Table.metadata.tables[Account.__tablename__]
+_TAKE = (
+    update(_ACCOUNTS)
+    .where(_ACCOUNTS.c.id == bindparam("id_"), _ACCOUNTS.c.balance >= bindparam("less"))
+    .values(balance=_ACCOUNTS.c.balance - bindparam("less"))
+    .returning(_ACCOUNTS.c.id)
+)
+_GIVE = (
+    update(_ACCOUNTS)
+    .where(_ACCOUNTS.c.id == bindparam("id_"))
+    .values(balance=_ACCOUNTS.c.balance + bindparam("more"))
+)
+_NEW_ENTRIES = insert(Table.metadata.tables[Entry.__tablename__])
 
 
 class NotEnoughCredit(Exception):
@@ -29,30 +43,26 @@ def move(session: Session, account_id: int, amount: int, *, source: str, to: str
         return
     if source == "credit":
         # One statement checks and takes, so that requests side by side cannot spend the same credit.
-        taken = session.execute(
-            update(Account)
-            .where(Account.id == account_id, Account.balance >= amount)
-            .values(balance=Account.balance - amount)
-            .returning(Account.id)
-        ).first()
+        taken = session.connection().execute(_TAKE, {"id_": account_id, "less": amount}).first()
         if taken is None:
             raise NotEnoughCredit
     if to == "credit":
-        session.execute(
-            update(Account).where(Account.id == account_id).values(balance=Account.balance + amount)
-        )
+        session.connection().execute(_GIVE, {"id_": account_id, "more": amount})
     movement, now = secrets.token_hex(16), datetime.now(UTC)
-    for book, signed in ((source, -amount), (to, amount)):
-        session.add(
-            Entry(
-                movement=movement,
-                account_id=account_id,
-                book=book,
-                amount=signed,
-                reason=reason,
-                created_at=now,
-            )
-        )
+    rows = [
+        {
+            "movement": movement,
+            "account_id": account_id,
+            "book": book,
+            "amount": signed,
+            "reason": reason,
+            "created_at": now,
+        }
+        for book, signed in ((source, -amount), (to, amount))
+    ]
+    # What the session has not written yet, such as the account itself, comes first.
+    session.flush()
+    session.connection().execute(_NEW_ENTRIES, rows)
 
 
 def find_errors(session: Session) -> list[str]:

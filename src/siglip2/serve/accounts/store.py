@@ -17,6 +17,17 @@ from siglip2.serve.accounts.passwords import checked_email, checked_password, ha
 from siglip2.serve.accounts.sessions import SESSION_PREFIX, find_session
 from siglip2.serve.accounts.tables import Account, ApiKey, Usage
 
+# Every request asks: of the columns alone, which costs a fraction of the same through objects.
+_CALLER = select(
+    ApiKey.id,
+    ApiKey.account_id,
+    ApiKey.scopes,
+    ApiKey.requests_per_minute,
+    ApiKey.expires_at,
+    ApiKey.revoked_at,
+    Account.active,
+).join_from(ApiKey, Account, Account.id == ApiKey.account_id)
+
 
 class EmailTaken(InvalidInput):
     """There is an account of this e-mail address."""
@@ -52,20 +63,18 @@ def authenticate(database: Database, secret: str) -> Caller | None:
         condition = ApiKey.id == (None if signed_in is None else signed_in.console_key_id)
     else:
         condition = ApiKey.key_hash == hash_key(secret)
-    with database.reading() as session:
-        query = select(ApiKey, Account).join(Account, Account.id == ApiKey.account_id)
-        row = session.execute(query.where(condition)).first()
+    with database.engine.connect().execution_options(reading=True) as connection:
+        row = connection.execute(_CALLER.where(condition)).first()
     if row is None:
         return None
-    key, account = row
-    expired = key.expires_at is not None and key.expires_at <= datetime.now(UTC)
-    if expired or key.revoked_at is not None or not account.active:
+    expired = row.expires_at is not None and row.expires_at <= datetime.now(UTC)
+    if expired or row.revoked_at is not None or not row.active:
         return None
     return Caller(
-        account_id=account.id,
-        key_id=key.id,
-        scopes=frozenset(key.scopes.split()),
-        requests_per_minute=key.requests_per_minute,
+        account_id=row.account_id,
+        key_id=row.id,
+        scopes=frozenset(row.scopes.split()),
+        requests_per_minute=row.requests_per_minute,
     )
 
 

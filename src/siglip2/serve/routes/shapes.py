@@ -48,14 +48,12 @@ async def encode(
         seen = await service.engine.embed_images(
             files, [content.param for _, content in images], max_num_patches=max_num_patches
         )
-        for (row, _), vector, tokens in zip(images, seen.embeddings, seen.tokens, strict=True):
-            result.embeddings[row], result.tokens[row] = vector, tokens
+        _fill(result, images, seen.embeddings, seen.tokens)
         result.image_tokens = sum(seen.tokens)
         result.files = files
     if texts:
         read = await service.engine.embed_texts([content.text for _, content in texts])
-        for (row, _), vector, tokens in zip(texts, read.embeddings, read.tokens, strict=True):
-            result.embeddings[row], result.tokens[row] = vector, tokens
+        _fill(result, texts, read.embeddings, read.tokens)
         result.text_tokens, result.cached_tokens = sum(read.tokens), read.cached_tokens
     count_tokens(result.image_tokens + result.text_tokens)
     return result
@@ -72,6 +70,29 @@ def parse_list(value: Any, param: str) -> list[Content]:
         return [parse_content(part, f"{param}.content[{index}]") for index, part in enumerate(parts)]
     values = value if isinstance(value, list) else [value]
     return [parse_content(each, f"{param}[{index}]") for index, each in enumerate(values)]
+
+
+async def encode_texts(service: Service, texts: Sequence[str]) -> Encoded:
+    """Embed texts exactly as they stand.
+
+    Raises:
+        ApiError: of the engine.
+    """
+    read = await service.engine.embed_texts(texts)
+    result = Encoded(0, 0)
+    result.embeddings, result.tokens = read.embeddings, list(read.tokens)
+    result.text_tokens, result.cached_tokens = sum(read.tokens), read.cached_tokens
+    count_tokens(result.text_tokens)
+    return result
+
+
+def _fill(
+    result: Encoded, places: Sequence[tuple[int, Content]], vectors: np.ndarray, tokens: Sequence[int]
+) -> None:
+    rows = [row for row, _ in places]
+    result.embeddings[rows] = vectors
+    for row, number in zip(rows, tokens, strict=True):
+        result.tokens[row] = number
 
 
 class Counts(TypedDict):
