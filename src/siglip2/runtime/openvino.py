@@ -12,6 +12,7 @@ import openvino as ov
 
 from siglip2.errors import InvalidInput, Siglip2Error
 from siglip2.inputs.batch import ImageBatch
+from siglip2.runtime.alike import runs_of
 from siglip2.runtime.base import ImageFeatures, Precision
 from siglip2.runtime.openvino_graph import (
     PATCH_FEATURES,
@@ -20,7 +21,7 @@ from siglip2.runtime.openvino_graph import (
     build_vision_graph,
 )
 from siglip2.runtime.openvino_inputs import TextInputs, VisionInputs
-from siglip2.runtime.openvino_memory import mapped_file, release_pages
+from siglip2.runtime.openvino_memory import mapped_file, release_pages, trim_heap
 from siglip2.weights.checkpoint import Checkpoint
 
 TOKENS_PER_RUN = 2048
@@ -71,8 +72,8 @@ class OpenVinoRuntime:
             from siglip2.runtime.openvino_int8 import read_quantized
 
             towers = read_quantized(checkpoint, self._core, int8_folder)
-            self._vision = _Tower(towers.vision, self._compile, None)
-            self._text = _Tower(towers.text, self._compile, None)
+            self._vision = _Tower(towers.vision.build, self._compile, towers.vision.file)
+            self._text = _Tower(towers.text.build, self._compile, towers.text.file)
         else:
             self._vision = _Tower(lambda: build_vision_graph(checkpoint), self._compile, file)
             self._text = _Tower(lambda: build_text_graph(checkpoint), self._compile, file)
@@ -80,7 +81,7 @@ class OpenVinoRuntime:
         logger.info("runtime openvino on %s in %s", processor, self.precision)
 
     def encode_images(self, batch: ImageBatch, *, return_patches: bool = False) -> ImageFeatures:
-        """Run the image tower.
+        """Run the image tower; patch features at padding mean nothing.
 
         Raises:
             InvalidInput: patches, grids or mask do not fit the model.
@@ -88,14 +89,12 @@ class OpenVinoRuntime:
         self._vision_inputs.check(batch)
         vision, (images, tokens) = self.config.vision, batch.patches.shape[:2]
         pooled = np.empty((images, vision.width), np.float32)
-        patches = np.empty((images, tokens, vision.width), np.float32) if return_patches else None
-        step = max(1, TOKENS_PER_RUN // max(1, tokens))
-        for start in range(0, images, step):
-            part = slice(start, start + step)
-            with self._vision.run(self._vision_inputs.make(batch, part)) as outputs:
-                pooled[part] = outputs(POOLED)
+        patches = np.zeros((images, tokens, vision.width), np.float32) if return_patches else None
+        for places, part in runs_of(batch, TOKENS_PER_RUN):
+            with self._vision.run(self._vision_inputs.make(part)) as outputs:
+                pooled[places] = outputs(POOLED)
                 if patches is not None:
-                    patches[part] = outputs(PATCH_FEATURES)
+                    patches[places, : part.patches.shape[1]] = outputs(PATCH_FEATURES)
         return ImageFeatures(pooled=pooled, patches=patches)
 
     def encode_texts(self, ids: np.ndarray) -> np.ndarray:
@@ -145,6 +144,7 @@ class _Tower:
                 self._idle.append(request)
                 if self._file is not None:
                     release_pages(self._file)
+                    trim_heap()
                     self._file = None
 
     def _borrow(self) -> ov.InferRequest:

@@ -45,8 +45,8 @@ class VisionInputs:
         if vision.naflex and (batch.grids.prod(axis=1) > patches.shape[1]).any():
             raise InvalidInput(f"a grid has more patches than the {patches.shape[1]} that were given")
 
-    def make(self, batch: ImageBatch, part: slice) -> dict[str, np.ndarray]:
-        """Graph inputs for some images of the batch."""
+    def make(self, batch: ImageBatch, part: slice = slice(None)) -> dict[str, np.ndarray]:
+        """Graph inputs for a batch, or for some images of it."""
         inputs = {PATCHES: _scale_pixels(batch.patches[part])}
         if self._positions is None:
             return inputs

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import logging
+import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from siglip2.errors import Siglip2Error
 from siglip2.inputs.batch import ImageBatch
 from siglip2.runtime.openvino_graph import POOLED, build_text_graph, build_vision_graph
 from siglip2.runtime.openvino_inputs import TextInputs, VisionInputs
+from siglip2.runtime.openvino_memory import writable_bytes
 from siglip2.runtime.openvino_samples import sample_images, sample_texts
 from siglip2.weights.checkpoint import Checkpoint
 
@@ -41,11 +43,19 @@ class QuantizationReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantizedTowers:
-    """Functions that read the two saved graphs."""
+class QuantizedTower:
+    """One saved graph: a function that builds it, and the mapped file that its weights lie in."""
 
-    vision: Callable[[], ov.Model]
-    text: Callable[[], ov.Model]
+    build: Callable[[], ov.Model]
+    file: mmap.mmap
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizedTowers:
+    """The two saved graphs."""
+
+    vision: QuantizedTower
+    text: QuantizedTower
 
 
 def quantize(
@@ -100,9 +110,16 @@ def read_quantized(checkpoint: Checkpoint, core: ov.Core, folder: Path | None = 
         logger.info("making the int8 towers in %s: this happens once and takes a minute or more", source)
         quantize(checkpoint, folder=source)
     return QuantizedTowers(
-        vision=lambda: core.read_model(source / "vision.xml"),
-        text=lambda: core.read_model(source / "text.xml"),
+        vision=_saved_tower(core, source / "vision.xml"), text=_saved_tower(core, source / "text.xml")
     )
+
+
+def _saved_tower(core: ov.Core, path: Path) -> QuantizedTower:
+    """A graph whose weights stay in our own mapping, so that the pages can be given back once packed."""
+    with path.with_suffix(".bin").open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    weights = ov.Tensor(writable_bytes(np.frombuffer(mapped, np.uint8)), shared_memory=True)
+    return QuantizedTower(build=lambda: core.read_model(path.read_text(), weights), file=mapped)
 
 
 def default_folder(checkpoint: Checkpoint) -> Path:

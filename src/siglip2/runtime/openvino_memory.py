@@ -2,6 +2,7 @@
 
 import ctypes
 import mmap
+import sys
 
 import numpy as np
 
@@ -12,9 +13,14 @@ def writable_view(array: np.ndarray) -> np.ndarray:
     The view keeps the array, and so the mapped file, alive.
     """
     array = np.ascontiguousarray(array, np.float32)
-    buffer = (ctypes.c_float * array.size).from_address(array.ctypes.data)
+    return writable_bytes(array.view(np.uint8).reshape(-1)).view(np.float32).reshape(array.shape)
+
+
+def writable_bytes(array: np.ndarray) -> np.ndarray:
+    """The same for (N,) bytes."""
+    buffer = (ctypes.c_uint8 * array.size).from_address(array.ctypes.data)
     buffer.owner = array  # type: ignore[attr-defined]
-    return np.ctypeslib.as_array(buffer).reshape(array.shape)
+    return np.ctypeslib.as_array(buffer)
 
 
 def mapped_file(array: np.ndarray) -> mmap.mmap | None:
@@ -32,3 +38,13 @@ def release_pages(file: mmap.mmap) -> None:
     """
     if hasattr(mmap, "MADV_DONTNEED") and memoryview(file).readonly:
         file.madvise(mmap.MADV_DONTNEED)
+
+
+def trim_heap() -> None:
+    """Return freed heap to the system: reading a vocabulary and packing weights leave some 40 MB of it.
+
+    glibc alone has the call; elsewhere nothing happens.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
