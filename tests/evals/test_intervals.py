@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from siglip2.evals.intervals import bootstrap, mean, resampled, share, wilson
+from siglip2.evals.intervals import mean, means, resample, resampled, share, wilson
 
 
 def test_wilson_of_a_known_case():
@@ -44,5 +44,15 @@ def test_statistics_that_are_no_means():
     values = np.array([1.0, 2.0, 10.0])
     measure = resampled(lambda weights: (weights @ values) / weights.sum(axis=1), 3)
     assert measure.value == pytest.approx(values.mean())
-    low, high = bootstrap(lambda weights: (weights @ values) / weights.sum(axis=1), 3)
-    assert (measure.low, measure.high) == (low, high)
+    drawn = resample(lambda weights: (weights @ values) / weights.sum(axis=1), 3)
+    assert (measure.low, measure.high) == tuple(np.percentile(drawn, (2.5, 97.5)))
+
+
+def test_several_means_at_once_are_each_alone():
+    rng = np.random.default_rng(3)
+    columns, groups = {"a": rng.random(50), "b": rng.random(50) < 0.3}, rng.integers(0, 9, 50)
+    for name, measure in means(columns, groups).items():
+        alone = mean(columns[name], groups)
+        assert (measure.value, measure.low, measure.high) == pytest.approx(
+            (alone.value, alone.low, alone.high)
+        )

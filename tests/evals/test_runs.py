@@ -16,7 +16,8 @@ from siglip2.errors import InvalidImage, InvalidInput
 from siglip2.evals.cache import EmbeddingCache
 from siglip2.evals.compare import compare_folders
 from siglip2.evals.images import ImageFile
-from siglip2.evals.intervals import share
+from siglip2.evals.intervals import resampled, share
+from siglip2.evals.metrics.segmentation import mean_iou
 from siglip2.evals.published import published_value
 from siglip2.evals.registry import SETS, all_tasks, choose_tasks
 from siglip2.evals.results import Outcome, read_results, write_result
@@ -127,6 +128,24 @@ def test_compare_pairs_the_images(tmp_path):
     assert other.verdict == "cannot be paired"
     with pytest.raises(InvalidInput, match="holds no results"):
         compare_folders(tmp_path / "a", tmp_path / "nothing")
+
+
+def test_compare_pairs_resamples_of_what_is_no_mean(tmp_path):
+    """Masks of the same images: both runs draw the same ones, so that their hard images cancel out."""
+    rng = np.random.default_rng(1)
+    unions = rng.uniform(50, 100, (80, 3))
+    first = unions * np.clip(rng.normal(0.5, 0.2, (80, 1)), 0, 1)
+    for name, overlap in (("a", first), ("b", np.minimum(1.03 * first, unions))):
+        miou = resampled(lambda w, o=overlap: mean_iou(w @ o, w @ unions), 80)
+        outcome = Outcome(measures={"miou": miou}, sizes={"images": 80})
+        write_result(tmp_path / name, "task", outcome, {"title": "t", "main": "miou", "identity": {}})
+    (found,) = compare_folders(tmp_path / "a", tmp_path / "b")
+    assert found.verdict == "higher"
+    assert found.low is not None
+    assert found.high is not None
+    separate = [read_results(tmp_path / name)["task"]["measures"]["miou"] for name in "ab"]
+    assert separate[0]["high"] > separate[1]["low"]
+    assert found.low < found.second - found.first < found.high
 
 
 def test_published_figures():

@@ -362,7 +362,8 @@ def dense() -> list[Task]:
             data=(data.COCO_MINI,),
             read_train=read.expressions_train,
             tests={"accuracy@0.5": read.expressions_val},
-            steps=200,
+            steps=100,
+            blind=True,
         ),
         PointingGame(
             name="coco_mini_pointing",

@@ -1,11 +1,15 @@
-"""Two runs over the same images: the difference of each measure, tested pair by pair."""
+"""Two runs over the same images: the difference of each measure, tested pair by pair.
+
+A measure that is a mean over cases is paired case by case. One that is not, such as mIoU, is paired resample
+by resample: equal seeds draw equal images, so that both values of one resample are of the same images.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from siglip2.evals.intervals import bootstrap
+from siglip2.evals.intervals import resample
 from siglip2.evals.results import read_cases, read_results
 
 
@@ -55,7 +59,7 @@ def compare_folders(first: Path, second: Path) -> list[Difference]:
             other = results[1][task]["measures"].get(measure)
             if other is None:
                 continue
-            interval = _paired(cases[0], cases[1], measure)
+            interval = _paired(cases[0], cases[1], measure) if _alike(results, task) else None
             differences.append(
                 Difference(
                     task=task,
@@ -69,9 +73,20 @@ def compare_folders(first: Path, second: Path) -> list[Difference]:
     return differences
 
 
+def _alike(results: list[dict], task: str) -> bool:
+    """Whether both runs of a task measured the same images: sizes, sample and seed."""
+    first, second = (each[task] for each in results)
+    return first["sizes"] == second["sizes"] and all(
+        first["identity"].get(key) == second["identity"].get(key) for key in ("limit", "seed")
+    )
+
+
 def _paired(
     first: dict[str, np.ndarray], second: dict[str, np.ndarray], measure: str
 ) -> tuple[float, float] | None:
+    key = f"{measure}|resamples"
+    if key in first and key in second and len(first[key]) == len(second[key]):
+        return _ends(second[key].astype(np.float64) - first[key])
     if measure not in first or measure not in second or len(first[measure]) != len(second[measure]):
         return None
     gaps = second[measure].astype(np.float64) - first[measure]
@@ -80,4 +95,9 @@ def _paired(
         return None
     _, index = np.unique(groups, return_inverse=True)
     sums, sizes = np.bincount(index, gaps), np.bincount(index).astype(np.float64)
-    return bootstrap(lambda weights: (weights @ sums) / (weights @ sizes), len(sums))
+    return _ends(resample(lambda weights: (weights @ sums) / (weights @ sizes), len(sums)))
+
+
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.nanpercentile(values, (2.5, 97.5))
+    return float(low), float(high)

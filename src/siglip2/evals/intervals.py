@@ -1,7 +1,7 @@
 """Measured values with their 95 % intervals."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -11,6 +11,7 @@ RESAMPLES = 2_000
 """Bootstrap resamples: between seeds the ends of a 95 % interval move by some three per cent of its width."""
 
 _Z = 1.959963984540054
+_ENDS = (2.5, 97.5)
 _MOST_WEIGHTS = 20_000_000  # in memory at a time: 160 MB
 
 
@@ -26,6 +27,8 @@ class Measure:
         method: how the interval was made: `Wilson`, or `bootstrap over images`.
         cases: (count,) the value of each case where the measure is their mean; for paired tests.
         groups: (count,) the image of each case, where several cases share one.
+        resamples: (R,) the value over each resample where there are no cases; equal draws in every run over
+            so many images, so that those of two runs are pairs.
     """
 
     value: float
@@ -35,6 +38,7 @@ class Measure:
     method: str
     cases: np.ndarray | None = field(default=None, repr=False, compare=False)
     groups: np.ndarray | None = field(default=None, repr=False, compare=False)
+    resamples: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -91,20 +95,39 @@ def mean(values: np.ndarray, groups: np.ndarray | None = None) -> Measure:
         values: (C,).
         groups: (C,) image of each value; None where every value is an image.
     """
-    values = np.asarray(values, np.float64)
+    return means({"": values}, groups)[""]
+
+
+def means(columns: Mapping[str, np.ndarray], groups: np.ndarray | None = None) -> dict[str, Measure]:
+    """Means of several values of the same cases, by name; one draw of the images serves all.
+
+    Args:
+        columns: (C,) each.
+        groups: as in `mean`.
+    """
+    values = np.stack([np.asarray(column, np.float64) for column in columns.values()], axis=1)
     _, index = np.unique(np.arange(len(values)) if groups is None else groups, return_inverse=True)
-    sums = np.bincount(index, values)
-    sizes = np.bincount(index).astype(np.float64)
-    measured = bootstrap(lambda weights: (weights @ sums) / (weights @ sizes), len(sums))
-    return Measure(
-        value=float(values.mean()),
-        low=measured[0],
-        high=measured[1],
-        count=len(values),
-        method="bootstrap over images",
-        cases=values,
-        groups=groups,
-    )
+    sums = np.stack([np.bincount(index, column) for column in values.T], axis=1)
+    # The sizes ride along as one more column: weights are large, and every pass over them costs.
+    totals = np.concatenate([sums, np.bincount(index)[:, None]], axis=1)
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        drawn = weights @ totals
+        return drawn[:, :-1] / drawn[:, -1:]
+
+    low, high = np.percentile(resample(statistic, len(totals)), _ENDS, axis=0)
+    return {
+        name: Measure(
+            value=float(column.mean()),
+            low=float(low[place]),
+            high=float(high[place]),
+            count=len(column),
+            method="bootstrap over images",
+            cases=column,
+            groups=groups,
+        )
+        for place, (name, column) in enumerate(zip(columns, values.T, strict=True))
+    }
 
 
 def resampled(statistic: Callable[[np.ndarray], np.ndarray], count: int) -> Measure:
@@ -115,30 +138,35 @@ def resampled(statistic: Callable[[np.ndarray], np.ndarray], count: int) -> Meas
         count: N, number of images.
     """
     value = float(statistic(np.ones((1, count)))[0])
-    low, high = bootstrap(statistic, count)
-    return Measure(value=value, low=low, high=high, count=count, method="bootstrap over images")
+    values = resample(statistic, count)
+    low, high = np.nanpercentile(values, _ENDS)
+    return Measure(
+        value=value,
+        low=float(low),
+        high=float(high),
+        count=count,
+        method="bootstrap over images",
+        resamples=values,
+    )
 
 
-def bootstrap(
+def resample(
     statistic: Callable[[np.ndarray], np.ndarray], count: int, *, seed: int = 0, resamples: int = RESAMPLES
-) -> tuple[float, float]:
-    """The 2.5th and 97.5th percentile of a statistic over resampled images.
+) -> np.ndarray:
+    """A statistic over resampled images, (R, ...).
 
     Args:
-        statistic: from (R, N) weights, how often each image was drawn, to (R,) values.
+        statistic: from (R, N) weights, how often each image was drawn, to (R, ...) values.
         count: N, number of images.
         seed: of the draws.
         resamples: R over all calls.
     """
     if count * resamples <= _MOST_WEIGHTS:
-        values = statistic(_kept_weights(count, seed, resamples))
-    else:
-        random = np.random.default_rng(seed)
-        rows = max(1, _MOST_WEIGHTS // count)
-        sizes = [min(rows, resamples - start) for start in range(0, resamples, rows)]
-        values = np.concatenate([statistic(_weights(count, size, random)) for size in sizes])
-    low, high = np.nanpercentile(values, (2.5, 97.5))
-    return float(low), float(high)
+        return statistic(_kept_weights(count, seed, resamples))
+    random = np.random.default_rng(seed)
+    rows = max(1, _MOST_WEIGHTS // count)
+    sizes = [min(rows, resamples - start) for start in range(0, resamples, rows)]
+    return np.concatenate([statistic(_weights(count, size, random)) for size in sizes])
 
 
 def _weights(count: int, resamples: int, random: np.random.Generator) -> np.ndarray:

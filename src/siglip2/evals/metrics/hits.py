@@ -60,23 +60,27 @@ def retrieval_ranks(
         text_ranks.append(_ranks_of_images(texts[part] @ images.T, image_of_text[part], ties))
     order = np.argsort(image_of_text, kind="stable")
     queried, first, counts = np.unique(image_of_text[order], return_index=True, return_counts=True)
-    image_ranks = np.zeros(len(queried), np.int64)
-    recalled = np.zeros((len(queried), len(ks)))
-    gain = np.zeros(len(queried))
+    ranks = np.zeros(len(texts), np.int64)  # of each queried image's texts, one image after another
     for start in range(0, len(queried), chunk):
         scores = images[queried[start : start + chunk]] @ texts.T
         for row, query in zip(scores, range(start, start + len(scores)), strict=True):
-            own = order[first[query] : first[query] + counts[query]]
-            ranks = _ranks_of_texts(row, own, ties)
-            image_ranks[query] = ranks[0]
-            recalled[query] = [(ranks < k).mean() for k in ks]
-            gain[query] = discounted_gain(ranks) / discounted_gain(np.arange(len(ranks)))
-    return Ranks(np.concatenate(text_ranks), image_ranks, queried, recalled, gain)
+            part = slice(first[query], first[query] + counts[query])
+            ranks[part] = _ranks_of_texts(row, order[part], ties)
+    # Sums over the texts of each image; an image with none is no query.
+    within = np.stack([ranks < k for k in ks], axis=1)
+    recalled = np.add.reduceat(within, first, axis=0, dtype=np.int64) / counts[:, None]
+    best = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(GAIN_DEPTH) + 2.0))])
+    gain = np.add.reduceat(discounted_gains(ranks), first) / best[np.minimum(counts, GAIN_DEPTH)]
+    return Ranks(np.concatenate(text_ranks), ranks[first], queried, recalled, gain)
 
 
-def discounted_gain(ranks: np.ndarray, *, k: int = 10) -> float:
-    """DCG@k of right answers at ranks from 0; each is as good as the others."""
-    return float((1 / np.log2(ranks[ranks < k] + 2.0)).sum())
+GAIN_DEPTH = 10
+"""Places that count in nDCG@10."""
+
+
+def discounted_gains(ranks: np.ndarray) -> np.ndarray:
+    """What a right answer at each rank from 0 adds to DCG@10; each is as good as the others."""
+    return np.where(ranks < GAIN_DEPTH, 1 / np.log2(ranks + 2.0), 0.0)
 
 
 def _ranks_of_images(scores: np.ndarray, owner: np.ndarray, ties: str) -> np.ndarray:

@@ -34,13 +34,13 @@ class BoxDecoder(nn.Module):
         """Boxes (T, 4) as x0, y0, x1, y1 in shares of the picture.
 
         Args:
-            ids: (T, L) token ids, 0 for padding.
+            ids: (T, L) token ids, 0 for padding; L at most the context length.
             patches: (T, N, D) features.
             places: (T, N, 2) centre of each patch in shares of the picture.
             padding: (T, N) bool, True where there is no patch.
         """
         memory = self.patches(torch.cat([self.norm(patches), places], dim=-1))
-        x = self.tokens(ids) + self.positions
+        x = self.tokens(ids) + self.positions[: ids.shape[1]]
         x = self.layers(x, memory, tgt_key_padding_mask=ids == 0, memory_key_padding_mask=padding)
         real = (ids != 0).unsqueeze(-1).float()
         centre_x, centre_y, width, height = self.box((x * real).sum(1) / real.sum(1)).sigmoid().unbind(-1)
@@ -134,4 +134,6 @@ def _batch(ids: np.ndarray, patches: Sequence[np.ndarray]) -> tuple[Tensor, Tens
         features[row, :count] = torch.from_numpy(each.reshape(count, -1).copy())
         places[row, :count] = torch.from_numpy(np.stack([x, y], axis=-1).reshape(count, 2).astype(np.float32))
         padding[row, :count] = False
+    # Expressions are short, and what lies behind the longest of them is padding for all.
+    ids = ids[:, : max(1, int((ids != 0).sum(axis=1).max()))]
     return torch.from_numpy(ids).long(), features, places, padding

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from siglip2.encoder import to_unit_length
-from siglip2.evals.intervals import Measure, bootstrap, resampled, share
+from siglip2.evals.intervals import Measure, resampled, share
 from siglip2.evals.readers import flickr8k
 from siglip2.evals.results import Outcome
 from siglip2.evals.task import Context, DataSet
@@ -52,9 +52,7 @@ class RepresentationBias:
         images = context.embed_images(labelled.images)
         sides = [to_unit_length(context.embed_texts(words).mean(axis=0)) for words in self.prompts]
         first = images @ sides[0] > images @ sides[1]
-        low, high = bootstrap(lambda weights: np.abs((weights @ first) / len(first) - 0.5), len(first))
-        value = abs(float(first.mean()) - 0.5)
-        bias = Measure(value=value, low=low, high=high, count=len(first), method="bootstrap over images")
+        bias = resampled(lambda weights: np.abs((weights @ first) / len(first) - 0.5), len(first))
         return Outcome(
             measures={"bias": bias, "preference": share(first)},
             sizes={"images": len(first)},

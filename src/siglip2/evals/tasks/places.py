@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from siglip2.evals.formats.places import PlacedImages
-from siglip2.evals.intervals import Measure, bootstrap, mean, share
+from siglip2.evals.intervals import Measure, mean, resampled, share
 from siglip2.evals.metrics.ranking import best_classes
 from siglip2.evals.probes.least_squares import draw_shots, few_shot_predictions
 from siglip2.evals.results import Outcome
@@ -119,6 +119,4 @@ def _disparity(right: np.ndarray, groups: np.ndarray) -> Measure:
         accuracy = (weights @ (members * right[:, None])) / np.maximum(weights @ members, 1e-12)
         return accuracy.max(axis=1) - accuracy.min(axis=1)
 
-    low, high = bootstrap(gap, len(right))
-    value = float(gap(np.ones((1, len(right))))[0])
-    return Measure(value=value, low=low, high=high, count=len(right), method="bootstrap over images")
+    return resampled(gap, len(right))

@@ -20,6 +20,8 @@ class ReferringExpressions:
         read_train: expressions to fit to; no picture of a test split among them.
         tests: a reader for each test split, by the name of its measure.
         steps: of fitting.
+        blind: fit a second decoder to the words alone, and take its score for chance; else what the mean box
+            of the train split scores. Words such as "leftmost" tell much of where a box is.
     """
 
     name: str
@@ -28,6 +30,7 @@ class ReferringExpressions:
     read_train: Callable[[Context, DataSet], Expressions]
     tests: dict[str, Callable[[Context, DataSet], Expressions]]
     steps: int = 1000
+    blind: bool = False
     published: str | None = None
     trains: bool = field(default=True, init=False)
 
@@ -48,25 +51,32 @@ class ReferringExpressions:
         train = train.take(np.flatnonzero(free))
         encoder = context.encoder
         patches = [each.features for each in context.patches(train.images)]
-        model = fit_boxes(
-            encoder.tokenize(train.texts),
-            train.image_of_text,
-            train.boxes,
-            patches,
-            encoder.checkpoint.config.text.vocab_size,
-            steps=self.steps,
-            seed=context.seed,
-        )
+
+        def fitted(seen: list[np.ndarray]):
+            return fit_boxes(
+                encoder.tokenize(train.texts),
+                train.image_of_text,
+                train.boxes,
+                seen,
+                encoder.checkpoint.config.text.vocab_size,
+                steps=self.steps,
+                seed=context.seed,
+            )
+
+        model = fitted(patches)
+        without = fitted(_hidden(patches)) if self.blind else None
         typical = train.boxes.mean(axis=0)
         measures, chances = {}, []
         for name, test in tests.items():
             test = test.take(context.limited(len(test.texts)))
-            features = [each.features for each in context.patches(test.images)]
-            boxes = predict_boxes(model, encoder.tokenize(test.texts), test.image_of_text, features)
+            ids = encoder.tokenize(test.texts)
+            shown = [each.features for each in context.patches(test.images)]
+            boxes = predict_boxes(model, ids, test.image_of_text, shown)
             measures[name] = share(box_iou(boxes, test.boxes) >= 0.5, test.image_of_text)
-            chances.append(
-                float((box_iou(np.broadcast_to(typical, test.boxes.shape), test.boxes) >= 0.5).mean())
-            )
+            constant = np.broadcast_to(typical, test.boxes.shape)
+            if without is not None:
+                constant = predict_boxes(without, ids, test.image_of_text, _hidden(shown))
+            chances.append(float((box_iou(constant, test.boxes) >= 0.5).mean()))
         return Outcome(
             measures=measures,
             sizes={
@@ -74,5 +84,13 @@ class ReferringExpressions:
                 "train_expressions": len(train.texts),
             },
             chance=chances[0],
-            settings={"steps": self.steps, "chance": "the mean box of the train split for everything"},
+            settings={
+                "steps": self.steps,
+                "chance": "a decoder of the words alone" if self.blind else "the mean box of the train split",
+            },
         )
+
+
+def _hidden(patches: list[np.ndarray]) -> list[np.ndarray]:
+    """Pictures of the same grids that show nothing."""
+    return [np.zeros_like(each) for each in patches]

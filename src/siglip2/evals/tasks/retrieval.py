@@ -10,8 +10,8 @@ import numpy as np
 
 from siglip2.evals.examples import pick_examples
 from siglip2.evals.formats.captioned import CaptionedImages
-from siglip2.evals.intervals import Measure, mean, share
-from siglip2.evals.metrics.hits import Ranks, retrieval_ranks
+from siglip2.evals.intervals import Measure, means, share
+from siglip2.evals.metrics.hits import Ranks, discounted_gains, retrieval_ranks
 from siglip2.evals.results import Outcome
 from siglip2.evals.task import Context, DataSet
 
@@ -87,40 +87,56 @@ def _rank(context: Context, captioned: CaptionedImages) -> Ranks:
 
 def _measures(ranks: list[Ranks], sets: list[CaptionedImages]) -> dict[str, Measure]:
     """Of one language, or the mean over several with images resampled."""
-    of_texts = _pictures([captioned.image_of_caption for captioned in sets], sets)
-    of_images = _pictures([each.queried for each in ranks], sets)
-    measures: dict[str, Measure] = {}
+    texts: dict[str, list[np.ndarray]] = {}
+    images: dict[str, list[np.ndarray]] = {}
     for k in KS:
-        hits = [each.text_to_image < k for each in ranks]
-        measures[f"text_to_image_hit@{k}"] = _over_languages(hits, of_texts)
-    for k in KS:
-        hits = [each.image_to_text < k for each in ranks]
-        measures[f"image_to_text_hit@{k}"] = _over_languages(hits, of_images)
+        texts[f"text_to_image_hit@{k}"] = [each.text_to_image < k for each in ranks]
+        images[f"image_to_text_hit@{k}"] = [each.image_to_text < k for each in ranks]
     for column, k in enumerate(KS):
-        values = [each.recalled[:, column] for each in ranks]
-        measures[f"image_to_text_recall@{k}"] = _over_languages(values, of_images)
+        images[f"image_to_text_recall@{k}"] = [each.recalled[:, column] for each in ranks]
     # Of a text with one right image the best possible gain is 1.
-    gains = [np.where(each.text_to_image < 10, 1 / np.log2(each.text_to_image + 2.0), 0) for each in ranks]
-    measures["text_to_image_ndcg@10"] = _over_languages(gains, of_texts)
-    measures["image_to_text_ndcg@10"] = _over_languages([each.gain for each in ranks], of_images)
-    return measures
+    texts["text_to_image_ndcg@10"] = [discounted_gains(each.text_to_image) for each in ranks]
+    images["image_to_text_ndcg@10"] = [each.gain for each in ranks]
+    found = {
+        **_over_languages(texts, _pictures([each.image_of_caption for each in sets], sets)),
+        **_over_languages(images, _pictures([each.queried for each in ranks], sets)),
+    }
+    return {name: found[name] for name in sorted(found, key=_place)}
+
+
+def _place(name: str) -> tuple[int, bool, int]:
+    """Hits, then recalls, then gains; text to image first."""
+    kind, _, k = name.rpartition("@")
+    way, _, kind = kind.rpartition("_")
+    return ("hit", "recall", "ndcg").index(kind), way != "text_to_image", int(k)
 
 
 def _pictures(owners: list[np.ndarray], sets: list[CaptionedImages]) -> np.ndarray:
     """The picture of each case of all languages; the same picture in several languages is one picture."""
     if len(sets) == 1:
         return owners[0]
-    keys = [captioned.images[index].key for captioned, own in zip(sets, owners, strict=True) for index in own]
-    return np.unique(np.array(keys), return_inverse=True)[1]
+    number: dict[str, int] = {}
+    found = []
+    for captioned, own in zip(sets, owners, strict=True):
+        places = [number.setdefault(image.key, len(number)) for image in captioned.images]
+        found.append(np.array(places)[own])
+    return np.concatenate(found)
 
 
-def _over_languages(values: list[np.ndarray], pictures: np.ndarray) -> Measure:
-    if len(values) == 1:
-        return share(values[0], pictures) if values[0].dtype == bool else mean(values[0], pictures)
+def _over_languages(values: dict[str, list[np.ndarray]], pictures: np.ndarray) -> dict[str, Measure]:
+    """Of cases by name and language."""
+    if len(next(iter(values.values()))) == 1:
+        alone = {name: each[0] for name, each in values.items()}
+        if len(np.unique(pictures)) < len(pictures):
+            return means(alone, pictures)
+        shares = {name: share(each, pictures) for name, each in alone.items() if each.dtype == bool}
+        return {**means({name: alone[name] for name in alone.keys() - shares.keys()}, pictures), **shares}
     # Weighted so that every language counts the same, as the mean over languages does.
-    total = sum(len(each) for each in values)
-    weighted = [each * (total / (len(values) * len(each))) for each in values]
-    return mean(np.concatenate(weighted), pictures)
+    weighted = {}
+    for name, languages in values.items():
+        total = sum(len(each) for each in languages)
+        weighted[name] = np.concatenate([each * (total / (len(languages) * len(each))) for each in languages])
+    return means(weighted, pictures)
 
 
 def _examples(captioned: CaptionedImages, ranks: Ranks):

@@ -57,7 +57,7 @@ class ZeroShotClassification:
         measures = {
             "top_1": share(ranks < 1),
             "top_5": share(ranks < 5),
-            "mean_per_class_recall": _per_class(ranks < 1, labelled.labels, len(names)),
+            "mean_per_class_recall": _per_class(ranks < 1, labelled.labels),
             "calibration_error": _calibration(stated, right),
         }
         captions = [
@@ -168,16 +168,18 @@ def _calibration(stated: np.ndarray, right: np.ndarray) -> Measure:
     return resampled(lambda weights: np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1), len(right))
 
 
-def _per_class(right: np.ndarray, labels: np.ndarray, count: int) -> Measure:
-    members = np.eye(count)[labels]
-    hits = members * right[:, None]
+def _per_class(right: np.ndarray, labels: np.ndarray) -> Measure:
+    # Sums over the images of each class, which stand together once sorted.
+    order = np.argsort(labels, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(labels[order]) > 0])
+    hits = right[order].astype(np.float64)
 
     def weighted(weights: np.ndarray) -> np.ndarray:
-        sizes = weights @ members
+        drawn = weights[:, order]
+        sizes = np.add.reduceat(drawn, starts, axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.nanmean(
-                np.where(sizes > 0, (weights @ hits) / np.maximum(sizes, 1e-12), np.nan), axis=1
-            )
+            recalls = np.add.reduceat(drawn * hits, starts, axis=1) / sizes
+        return np.nanmean(recalls, axis=1)
 
     return resampled(weighted, len(right))
 
