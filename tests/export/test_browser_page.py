@@ -76,7 +76,9 @@ def test_page_classifies_as_python_does(site, tmp_path):
         api.expect(page.locator("#bars li")).to_have_count(len(labels), timeout=60_000)
         rows = "rows.map(r => [r.querySelector('.label').textContent, r.querySelector('.fill').style.width])"
         found = page.locator("#bars li").evaluate_all(f"rows => {rows}")
-        expected = siglip2.ZeroShotClassifier(siglip2.load("nano"), labels).classify([photo])[0]
+        expected = siglip2.ZeroShotClassifier(siglip2.load("nano", precision="float32"), labels).classify(
+            [photo]
+        )[0]
         assert [label for label, _ in found] == [each.label for each in expected]
         for (_, width), each in zip(found, expected, strict=True):
             assert float(width.rstrip("%")) == pytest.approx(100 * each.score, abs=0.1)

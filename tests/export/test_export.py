@@ -18,7 +18,7 @@ from siglip2.weights.load import load_checkpoint
 
 def test_positions_in_the_graph_equal_the_resized_table():
     """Any grid up to 64 a side: wide, high, single rows, larger and smaller than the table."""
-    config = siglip2.load("nano").checkpoint.config.vision
+    config = siglip2.load("nano", precision="float32").checkpoint.config.vision
     table = torch.randn(16, 8)
     grids = torch.tensor([[4, 4], [1, 9], [9, 1], [2, 3], [7, 5], [3, 20], [1, 1], [12, 12], [64, 2]])
     most = int(grids.prod(1).max())
@@ -43,7 +43,7 @@ def test_nano_in_onnx_runtime_from_pixels_and_ids(nano_onnx):
     assert printed[1]["bytes"] < 0.5 * printed[0]["bytes"]
     assert (folder / "tokenizer.json").exists()
     assert json.loads((folder / "preprocessor_config.json").read_text())["image_mean"] == [0.5, 0.5, 0.5]
-    encoder = siglip2.load("nano")
+    encoder = siglip2.load("nano", precision="float32")
     facts = json.loads((folder / "siglip2.json").read_text())
     assert facts["logit_scale"] == pytest.approx(encoder.logit_scale)
     assert facts["logit_bias"] == pytest.approx(encoder.logit_bias)
@@ -86,9 +86,11 @@ def test_other_formats_are_checked_as_they_are_written(tmp_path, to):
 def test_transformers_format_is_a_folder_that_loads(tmp_path):
     source = load_checkpoint("nano")
     export(source, tmp_path, "transformers")
-    again = siglip2.load(str(tmp_path))
+    again = siglip2.load(str(tmp_path), precision="float32")
     texts = ["A Goldfish", "ÉCOLE"]
-    assert again.embed_texts(texts) == pytest.approx(siglip2.load("nano").embed_texts(texts), abs=1e-6)
+    assert again.embed_texts(texts) == pytest.approx(
+        siglip2.load("nano", precision="float32").embed_texts(texts), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize(("factor", "said"), [(1.01, r"1\.0e-02"), (float("nan"), "nan")])

@@ -71,7 +71,7 @@ def save_photos(folder: Path) -> list[str]:
 
 def test_nano_from_files_and_texts(node, nano_onnx, tmp_path):
     folder, _ = nano_onnx
-    encoder = siglip2.load("nano")
+    encoder = siglip2.load("nano", precision="float32")
     files = save_photos(tmp_path)
     found = numbers(node, folder=str(folder), pictures=files, texts=TEXTS, size=[64, 64])
     assert found["ids"] == encoder.tokenize(TEXTS).ravel().tolist()
@@ -88,7 +88,7 @@ def test_nano_from_files_and_texts(node, nano_onnx, tmp_path):
 
 
 def test_int8_files(node, nano_onnx, tmp_path):
-    encoder = siglip2.load("nano")
+    encoder = siglip2.load("nano", precision="float32")
     files = save_photos(tmp_path)
     found = numbers(node, folder=str(nano_onnx[0]), pictures=files, texts=TEXTS, size=[8, 8], suffix=".int8")
     assert (np.array(found["images"]) * encoder.embed_images(files)).sum(1).min() > 0.999
@@ -100,7 +100,7 @@ def test_real_photos(node, nano_onnx, shared_data):
     folder, _ = nano_onnx
     names = ["exif_Portrait_8.jpg", "exif_Landscape_6.jpg", "kodak_03.png", "coco_000000000491.jpg"]
     files = [str(shared_data / "photos" / name) for name in names]
-    encoder = siglip2.load("nano")
+    encoder = siglip2.load("nano", precision="float32")
     encoder.image_preprocessor = ImagePreprocessor(encoder.checkpoint.config.vision, scaled_decoding=False)
     found = numbers(node, folder=str(folder), pictures=files, texts=[], size=[8, 8])
     cosines = (np.array(found["images"]) * encoder.embed_images(files)).sum(1)
@@ -140,7 +140,9 @@ def test_command_line(node, nano_onnx, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    expected = siglip2.ZeroShotClassifier(siglip2.load("nano"), command[-3:]).classify([file])[0]
+    expected = siglip2.ZeroShotClassifier(siglip2.load("nano", precision="float32"), command[-3:]).classify(
+        [file]
+    )[0]
     assert [row["label"] for row in found] == [each.label for each in expected]
     for row, each in zip(found, expected, strict=True):
         assert row["logit"] == pytest.approx(each.logit, abs=1e-2)
