@@ -1,7 +1,9 @@
 """Charged requests under every misfortune: clients that leave, ask again and race, a server that is killed.
 
 Every request has an idempotency key. What must hold in the end is read from the database: nobody has paid for
-what cannot be had, and nobody has had what was not paid.
+what cannot be had, and nobody has had what was not paid. A long storm can come in pieces, on one database:
+
+    for seed in 1 2 3 4 5; do python -m tests.serve.chaos FOLDER sqlite:///FOLDER/a.sqlite 20000 4 $seed; done
 """
 
 import asyncio
@@ -20,7 +22,7 @@ from sqlalchemy import func, select
 from siglip2.serve.accounts.charging import release_all
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.ledger import find_errors
-from siglip2.serve.accounts.store import create_account, create_key
+from siglip2.serve.accounts.store import count_accounts, create_account, create_key
 from siglip2.serve.accounts.tables import Account, Answer, Entry, Hold, Usage
 
 CREDIT = 10**12
@@ -217,10 +219,11 @@ def check(database: Database, outcome: Outcome) -> Counter:
 
 
 def run(folder: Path, url: str, *, requests: int, kills: int, seed: int = 0) -> tuple[Counter, Outcome]:
-    """The whole of it: database, server, clients, and the reckoning."""
+    """The whole of it: database, server, clients, and the reckoning, of earlier storms' requests as well."""
     database = Database(url)
     database.migrate()
-    create_account(database, "ada@example.org", credit=CREDIT)
+    if not count_accounts(database):
+        create_account(database, "ada@example.org", credit=CREDIT)
     key = create_key(database, "ada@example.org", "chaos")
     service = Service(folder, url)
     service.start()
@@ -236,3 +239,13 @@ def run(folder: Path, url: str, *, requests: int, kills: int, seed: int = 0) -> 
         return check(database, outcome), outcome
     finally:
         database.close()
+
+
+if __name__ == "__main__":
+    where, database_url, number, deaths, storm_seed = sys.argv[1:]
+    began = time.monotonic()
+    Path(where).mkdir(parents=True, exist_ok=True)
+    ended, seen = run(
+        Path(where), database_url, requests=int(number), kills=int(deaths), seed=int(storm_seed)
+    )
+    print(json.dumps({**ended, "seconds": round(time.monotonic() - began)}), dict(seen.seen))
