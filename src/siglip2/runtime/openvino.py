@@ -3,7 +3,7 @@
 import logging
 import mmap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,11 +72,11 @@ class OpenVinoRuntime:
             from siglip2.runtime.openvino_int8 import read_quantized
 
             towers = read_quantized(checkpoint, self._core, int8_folder)
-            self._vision = _Tower(towers.vision.build, self._compile, towers.vision.file)
-            self._text = _Tower(towers.text.build, self._compile, towers.text.file)
+            self._vision = _Tower(towers.vision.build, self._compile, [towers.vision.file, file])
+            self._text = _Tower(towers.text.build, self._compile, [towers.text.file, file])
         else:
-            self._vision = _Tower(lambda: build_vision_graph(checkpoint), self._compile, file)
-            self._text = _Tower(lambda: build_text_graph(checkpoint), self._compile, file)
+            self._vision = _Tower(lambda: build_vision_graph(checkpoint), self._compile, [file])
+            self._text = _Tower(lambda: build_text_graph(checkpoint), self._compile, [file])
         processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
         logger.info("runtime openvino on %s in %s", processor, self.precision)
 
@@ -123,11 +123,11 @@ class _Tower:
         self,
         build: Callable[[], ov.Model],
         compile_graph: Callable[[ov.Model], ov.CompiledModel],
-        file: mmap.mmap | None,
+        files: Sequence[mmap.mmap | None],
     ):
         self._build = build
         self._compile = compile_graph
-        self._file = file
+        self._files = [file for file in files if file is not None]
         self._compiled: ov.CompiledModel | None = None
         self._idle: list[ov.InferRequest] = []
         self._lock = threading.Lock()
@@ -142,10 +142,11 @@ class _Tower:
         finally:
             with self._lock:
                 self._idle.append(request)
-                if self._file is not None:
-                    release_pages(self._file)
+                if self._files:
+                    for file in self._files:
+                        release_pages(file)
+                    self._files = []
                     trim_heap()
-                    self._file = None
 
     def _borrow(self) -> ov.InferRequest:
         with self._lock:
