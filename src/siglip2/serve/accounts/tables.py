@@ -134,7 +134,7 @@ class Answer(Table):
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
     idempotency_key: Mapped[str] = mapped_column(String(255))
     request_hash: Mapped[str] = mapped_column(String(64))
-    hold_id: Mapped[int]
+    hold_id: Mapped[int] = mapped_column(BigInteger, index=True)
     media_type: Mapped[str | None] = mapped_column(String(100))
     body: Mapped[bytes | None] = mapped_column(LargeBinary)
     expires_at: Mapped[datetime] = mapped_column(UtcTime)

@@ -1,0 +1,63 @@
+"""Migrations make the tables that the code has, from every earlier shape, and back; on both databases."""
+
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import DBAPIError
+
+from siglip2.serve.accounts import database as database_module
+from siglip2.serve.accounts.database import Database
+from siglip2.serve.accounts.store import grant
+from siglip2.serve.accounts.tables import Table
+
+SCRIPTS = Path(database_module.__file__).parent / "migrations"
+ROW = text(
+    "INSERT INTO accounts (id, email, role, active, balance, created_at)"
+    " VALUES (1, 'ada@example.org', 'user', true, 0, '2026-01-01 00:00:00')"
+)
+
+
+@pytest.fixture
+def database(database_url):
+    opened = Database(database_url)
+    yield opened
+    opened.close()
+
+
+def go(database, revision, way=command.upgrade):
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        way(config, revision)
+        connection.commit()
+
+
+def test_nothing_is_left_to_generate(database):
+    database.migrate()
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Table.metadata) == []
+
+
+def test_an_older_database_keeps_its_rows(database):
+    go(database, "0001")
+    with database.engine.begin() as connection:
+        connection.execute(ROW)
+    database.migrate()
+    assert grant(database, "ada@example.org", 5) == 5
+    with pytest.raises(DBAPIError), database.engine.begin() as connection:
+        connection.execute(text("DELETE FROM entries"))  # the triggers came along
+
+
+def test_down_and_up_again(database):
+    database.migrate()
+    go(database, "base", command.downgrade)
+    with database.engine.connect() as connection:
+        assert set(inspect(connection).get_table_names()) <= {"alembic_version"}
+    database.migrate()
