@@ -17,6 +17,9 @@ from siglip2.serve.settings import ServeSettings
 LEFT_OUT = "positive_data_acceptance"
 OURS = r"^/(v1/(classify|label_sets|embeddings|score|rerank|multimodal|chat|hf|search|collections|vector|models|usage|organization|admin)|v2/|health|ready|metrics)"  # noqa: E501
 
+# Not those that end the session or try passwords, which have limits of their own.
+ACCOUNTS = r"^/account/(session|keys|usage|ledger|limits)"
+
 
 @pytest.fixture(scope="module")
 def documented(start, encoder, tmp_path_factory):
@@ -59,6 +62,10 @@ def test_every_operation_is_described(document):
             for status in ("400", "401", "429", "500", "503"):
                 reference = operation["responses"][status]["content"]["application/json"]["schema"]["$ref"]
                 assert reference.endswith("/ErrorAnswer"), (where, status)
+            assert "retry-after" in operation["responses"]["429"]["headers"], where
+            assert operation.get("security"), where
+        if path in ("/account/keys", "/account/usage", "/account/limits", "/account/ledger"):
+            assert operation["security"] == [{"APIKeyCookie": []}], where
 
 
 def test_examples_work(documented, document):
@@ -75,17 +82,17 @@ def test_examples_work(documented, document):
                 assert answer.is_success, (path, answer.text)
 
 
-def run_schemathesis(server, tmp_path, phases, examples):
+def run_schemathesis(server, tmp_path, phases, examples, paths=OURS, headers=()):
     pytest.importorskip("schemathesis", reason="needs schemathesis: pip install schemathesis")
     command = [
         str(Path(sys.executable).with_name("st")),
         "run",
         f"{server.url}/openapi.json",
-        f"--header=Authorization: Bearer {server.key}",
+        *(f"--header={header}" for header in headers or [f"Authorization: Bearer {server.key}"]),
         f"--phases={phases}",
         f"--max-examples={examples}",
         "--generation-deterministic",
-        f"--include-path-regex={OURS}",
+        f"--include-path-regex={paths}",
         f"--exclude-checks={LEFT_OUT}",
         "--no-color",
     ]
@@ -94,13 +101,38 @@ def run_schemathesis(server, tmp_path, phases, examples):
     return done.stdout
 
 
+def signed_in(server, folder):
+    """The headers of a browser in which somebody is signed in; its cookie goes into the folder's settings."""
+    with server.client() as client:
+        del client.headers["authorization"]
+        body = {"email": "fuzz@example.org", "password": "correct horse battery"}
+        answer = client.post("/account/sign-up", json=body)
+        if answer.status_code == 409:
+            answer = client.post("/account/sign-in", json=body)
+        cookie = client.cookies["siglip2"]
+    # Not as a header: schemathesis has to know it for what it is, to try what happens without.
+    (folder / "schemathesis.toml").write_text(f'[auth.openapi.APIKeyCookie]\napi_key = "{cookie}"\n')
+    return [f"x-csrf-token: {answer.json()['csrf_token']}"]
+
+
 def test_schemathesis(documented, tmp_path):
     assert " passed" in run_schemathesis(documented, tmp_path, "examples,fuzzing", 8)
 
 
+def test_schemathesis_of_accounts(documented, tmp_path):
+    said = run_schemathesis(
+        documented, tmp_path, "examples,fuzzing", 3, ACCOUNTS, signed_in(documented, tmp_path)
+    )
+    assert " passed" in said
+
+
 @pytest.mark.slow
 def test_schemathesis_at_length(documented, tmp_path):
-    assert " passed" in run_schemathesis(documented, tmp_path, "examples,coverage,fuzzing", 100)
+    phases = "examples,coverage,fuzzing"
+    assert " passed" in run_schemathesis(documented, tmp_path, phases, 100)
+    assert " passed" in run_schemathesis(
+        documented, tmp_path, phases, 100, ACCOUNTS, signed_in(documented, tmp_path)
+    )
 
 
 def test_all_methods_are_named(client):

@@ -52,7 +52,7 @@ from siglip2.serve.routes import (
 from siglip2.serve.routes import (
     models as model_list,
 )
-from siglip2.serve.routes.answers import REASONS, failures
+from siglip2.serve.routes.answers import ABOUT, REASONS, failures
 from siglip2.serve.service import Service
 from siglip2.serve.settings import ServeSettings
 from siglip2.serve.sign_in_settings import SignInSettings
@@ -140,7 +140,7 @@ def create_app(
     app = FastAPI(
         title="SigLIP 2",
         version=__version__,
-        description="Classify, embed and compare images and texts, in the shapes of existing clients.",
+        description=ABOUT,
         lifespan=lifespan,
     )
     app.state.service = service

@@ -285,7 +285,32 @@ class Status(BaseModel):
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The failures of a route, for its `responses`."""
-    return {status: {"model": ErrorAnswer, "description": REASONS[status]} for status in statuses}
+    answers: dict[int | str, dict[str, Any]] = {
+        status: {"model": ErrorAnswer, "description": REASONS[status]} for status in statuses
+    }
+    for status in {429, 503}.intersection(statuses):
+        answers[status]["headers"] = RETRY
+    return answers
+
+
+RETRY = {
+    "retry-after": {
+        "description": "Seconds, at most 120; not with insufficient_quota.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 120},
+    },
+    "x-should-retry": {
+        "description": "Whether the same request may succeed later.",
+        "schema": {"type": "string", "enum": ["true", "false"]},
+    },
+}
+"""What the failures say that time may mend."""
+
+ABOUT = """Classify, embed and compare images and texts, in the shapes of existing clients.
+
+Every answer carries `x-request-id` (the caller's own, if it sent one of letters, digits and dashes) and
+`Server-Timing`. Answers to a key carry `x-ratelimit-limit-requests`, `x-ratelimit-remaining-requests` and
+`x-ratelimit-reset-requests`; those that are charged carry `x-credits-cost` and `x-credits-remaining`, in
+micro-units. With an `Idempotency-Key` a request that is sent again is paid once."""
 
 
 REASONS = {

@@ -2,11 +2,14 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Request, Security
+from fastapi.security import APIKeyCookie
 
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.sessions import SESSION_PREFIX, SignedIn, find_session
+from siglip2.serve.cookies import CSRF_HEADER, NAME
 from siglip2.serve.errors import ApiError
 from siglip2.serve.service import Service, service_of
 
@@ -54,7 +57,15 @@ async def find_visitor(request: Request) -> Visitor | None:
     return Visitor(service=service_of(request), database=database, who=who, token=token)
 
 
-async def visitor(request: Request) -> Visitor:
+_COOKIE = APIKeyCookie(
+    name=NAME,
+    auto_error=False,
+    description=f"Of signing in; over https `__Host-{NAME}`. Requests that change something also carry the "
+    f"`csrf_token` of `/account/session` in the header `{CSRF_HEADER}`.",
+)
+
+
+async def visitor(request: Request, cookie: Annotated[str | None, Security(_COOKIE)] = None) -> Visitor:
     """A dependency: who is signed in.
 
     Raises:
