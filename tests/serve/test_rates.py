@@ -3,8 +3,10 @@
 import asyncio
 
 import pytest
+from tests.serve.servers import free_port
 
 from siglip2.serve.accounts.store import Caller
+from siglip2.serve.attempts import Attempts
 from siglip2.serve.errors import ApiError
 from siglip2.serve.rates import RateLimiter
 from siglip2.serve.settings import ServeSettings
@@ -39,6 +41,23 @@ def test_each_key_has_its_minute(storage):
     assert error.headers["x-ratelimit-remaining-requests"] == "0"
     assert other["x-ratelimit-remaining-requests"] == "1"
     assert wide[-1]["x-ratelimit-remaining-requests"] == "40"
+
+
+def test_a_redis_that_is_gone_lets_nobody_in():
+    pytest.importorskip("redis", reason="needs redis: pip install redis")
+    # Nobody listens at the port of a server that has just been closed.
+    settings = ServeSettings(rate_limit_storage=f"redis://127.0.0.1:{free_port()}")
+
+    async def work():
+        limiter, attempts = RateLimiter(settings), Attempts(settings)
+        for asked in (limiter.hit(caller(1)), attempts.sign_in("203.0.113.1", "ada@example.org")):
+            with pytest.raises(ApiError) as caught:
+                await asked
+            assert (caught.value.status, caught.value.code) == (503, "overloaded")
+        await limiter.close()
+        await attempts.close()
+
+    asyncio.run(work())
 
 
 def test_processes_share_a_redis(redis_url):

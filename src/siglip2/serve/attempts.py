@@ -4,11 +4,10 @@ import asyncio
 from time import time
 
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 from limits.aio.strategies import MovingWindowRateLimiter
-from limits.storage import storage_from_string
 
 from siglip2.serve.errors import MAX_RETRY_AFTER, ApiError
+from siglip2.serve.rates import close_storage, counters_answer, open_storage
 from siglip2.serve.settings import ServeSettings
 
 FROM_ONE_ADDRESS = 6
@@ -30,15 +29,14 @@ class Attempts:
     """
 
     def __init__(self, settings: ServeSettings):
-        self._storage = _storage(settings.rate_limit_storage)
+        self._storage = open_storage(settings.rate_limit_storage)
         self._window = MovingWindowRateLimiter(self._storage)
         self._limit = settings.sign_in.attempts
         self.hashing = asyncio.Semaphore(MAX_HASHING)
 
     async def close(self) -> None:
         """Give back the connections."""
-        if isinstance(self._storage, RedisStorage):
-            await self._storage.bridge.storage.aclose()  # pyright: ignore[reportAttributeAccessIssue]
+        await close_storage(self._storage)
 
     async def sign_in(self, address: str, email: str) -> None:
         """Count an attempt to sign in.
@@ -64,9 +62,10 @@ class Attempts:
         await self._hit(RateLimitItemPerHour(2 * self._limit), "sign-up", address)
 
     async def _hit(self, limit: RateLimitItem, *names: str) -> None:
-        if await self._window.hit(limit, *names):
-            return
-        reset, _ = await self._window.get_window_stats(limit, *names)
+        with counters_answer():
+            if await self._window.hit(limit, *names):
+                return
+            reset, _ = await self._window.get_window_stats(limit, *names)
         wait = min(MAX_RETRY_AFTER, max(1, round(reset - time() + 0.5)))
         raise ApiError(
             429,
@@ -75,11 +74,3 @@ class Attempts:
             "Too many attempts; wait a few minutes and try again.",
             headers={"retry-after": str(wait), "x-should-retry": "false"},
         )
-
-
-def _storage(url: str) -> Storage:
-    if url == "memory://":
-        return MemoryStorage()
-    found = storage_from_string(f"async+{url}", implementation="redispy")
-    assert isinstance(found, Storage)
-    return found
