@@ -23,6 +23,8 @@ def chat(schema=None, parts=PARTS, **more):
 
 
 ENUM = {"enum": ["a", "b"]}
+TOOL = {"type": "function", "function": {"name": "tell", "parameters": ENUM}}
+UNSUPPORTED = "unsupported_response_format"
 WRONG = [
     (C, {}, 400, "missing", "input"),
     (C, {"input": IMAGE}, 400, "missing", "labels"),
@@ -104,6 +106,38 @@ WRONG = [
     ("/v2/embed", {"texts": ["a"], "embedding_types": ["int4"]}, 400, "invalid_value", "embedding_types[0]"),
     ("/v1/multimodalembeddings", {"inputs": []}, 400, "missing", "inputs"),
     ("/v1/hf/zero-shot-image-classification", {"inputs": "x"}, 400, "missing", "parameters"),
+    (
+        "/v1/multimodalembeddings",
+        {"inputs": [{"content": [{"type": "text", "text": "a"}, *PARTS]}]},
+        400,
+        "invalid_value",
+        "inputs[0].content",
+    ),
+    (
+        "/v1/hf/zero-shot-image-classification",
+        {"inputs": {}, "parameters": {"candidate_labels": LABELS}},
+        400,
+        "invalid_value",
+        "inputs",
+    ),
+    (E, {"input": "x", "output_dtype": "int8"}, 400, "invalid_value", "output_dtype"),
+    (E, {"input": "x", "output_dimension": 7}, 400, "invalid_value", "output_dimension"),
+    (E, {"input": "javascript:alert(1)", "modality": "image"}, 400, "image_url_blocked", "input"),
+    (S, {"queries": "a", "documents": {"content": [7]}}, 400, "invalid_value", "documents.content[0]"),
+    (S, {"queries": "a", "documents": {"content": []}}, 400, "missing", "documents"),
+    (R, {"query": None, "documents": ["b"]}, 400, "invalid_value", "query"),
+    (R, {"query": "a", "documents": ["b"], "top_k": 0}, 400, "invalid_value", "top_k"),
+    (CHAT, {"messages": [], "tools": [TOOL]}, 400, "unsupported_response_format", "response_format"),
+    (CHAT, {"messages": [], "tools": [TOOL] * 2, "tool_choice": "required"}, 400, UNSUPPORTED, None),
+    (CHAT, {"messages": [], "structured_outputs": {"regex": "x"}}, 400, UNSUPPORTED, "response_format"),
+    (CHAT, chat({"type": "number", "minimum": 5}), 400, UNSUPPORTED, "response_format"),
+    ("/v1/label_sets", {"name": "../x", "labels": LABELS}, 400, "invalid_value", "name"),
+    ("/v1/label_sets", {"name": "x"}, 400, "missing", "labels"),
+    (C, {"input": IMAGE, "label_set": "nope"}, 404, "label_set_not_found", "label_set"),
+    (C, {"input": IMAGE, "labels": LABELS, "label_set": "x"}, 400, "invalid_value", "label_set"),
+    ("/v1/heatmap", {"input": IMAGE, "labels": []}, 400, "missing", "labels"),
+    ("/v1/search", {"query": "x"}, 404, "collection_not_found", "collection"),
+    ("/v1/vector_stores/none/search", {"query": "x"}, 404, "collection_not_found", "name"),
     ("/v1/nowhere", {}, 404, "not_found", None),
 ]
 
