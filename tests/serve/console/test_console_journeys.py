@@ -4,6 +4,8 @@ import pytest
 from tests.serve.conftest import photo_file
 from tests.serve.console.conftest import expect, sign_up, view
 
+from siglip2.serve.settings import ServeSettings
+
 
 def test_from_sign_up_to_a_revoked_key(page, site, tmp_path):
     sign_up(page, "browser@example.org")
@@ -79,6 +81,19 @@ def test_a_key_alone_is_enough_to_try(page, site, tmp_path):
     expect(page.locator("h1")).to_have_text("Sign in")
     page.reload()
     expect(page.locator("h1")).to_have_text("Sign in")  # the key is forgotten
+
+
+def test_an_open_server_has_no_door(chromium, start, tmp_path):
+    server = start(ServeSettings(open=True))
+    with chromium.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{server.url}/console")
+        page.set_input_files("#picture", photo_file(tmp_path))
+        expect(page.locator("#bars li")).to_have_count(3)
+        expect(page.locator("#snippet")).not_to_contain_text("Authorization")
+        assert page.locator("nav a").all_inner_texts() == ["Playground", "Search"]
+        view(page, "search")
+        expect(page.locator(".empty")).to_contain_text("No collection is mounted here")
 
 
 def test_theme_follows_the_system_until_one_is_chosen(page):

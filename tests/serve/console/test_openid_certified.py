@@ -11,6 +11,7 @@ import time
 
 import httpx
 import pytest
+from tests.serve.console.conftest import expect
 from tests.serve.servers import free_port
 
 from siglip2.serve.settings import ServeSettings
@@ -123,3 +124,23 @@ def test_a_code_with_another_verifier_lets_nobody_in(site):
         browser.cookies.set("siglip2-openid", f"{state}.{nonce}.{'v' * 64}", domain="127.0.0.1", path="/")
         assert "problem=openid_failed" in browser.get(back).headers["location"]
         assert browser.get("/account/session").json()["account"] is None
+
+
+def test_in_a_browser(site, chromium):
+    with chromium.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{site.url}/console#/keys")
+        page.get_by_role("link", name="Continue with single sign-on").click()
+        page.fill("input[name=login]", "hedy")
+        page.fill("input[name=password]", "x")
+        page.get_by_role("button", name="Sign-in").click()
+        page.get_by_role("button", name="Continue").click()
+        page.wait_for_url(f"{site.url}/console**")
+        expect(page.locator("#picture")).to_be_attached()
+        expect(page.locator("#who .email")).to_contain_text("hedy@example.org")
+        page.locator("#sign-out").click()
+        expect(page.locator("h1")).to_have_text("Sign in")
+        # The operator makes no other accounts here.
+        expect(page.get_by_role("button", name="Create an account")).to_have_count(0)
+        page.goto(f"{site.url}/console?problem=openid_denied")
+        expect(page.get_by_role("alert")).to_contain_text("did not let you in")
