@@ -71,7 +71,7 @@ def answered(head, probability):
 
 
 @given(OBJECTS, st.sampled_from([0.0, 0.3, 0.7, 1.0]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_answers_are_valid_or_the_schema_is_refused(schema, probability):
     validator = pytest.importorskip("jsonschema", reason="needs jsonschema").Draft202012Validator
     schema = {**schema, "$defs": {"Kind": {"enum": ["a cat", "a dog"]}}}
