@@ -1,7 +1,8 @@
-"""Clients that need an environment of their own: `openai` for Node.js, `instructor`, LiteLLM.
+"""Clients that need an environment of their own: `openai` for Node.js, `instructor`, LiteLLM, vLLM.
 
 The Python ones pin older versions of what this project uses: SIGLIP2_CLIENTS_PYTHON names the interpreter of
-an environment that has them (`pip install instructor litellm`), NODE_PATH the `node_modules` with `openai`.
+an environment that has them (`pip install instructor litellm`, `pip install --no-deps vllm`), NODE_PATH the
+`node_modules` with `openai`.
 """
 
 import json
@@ -147,3 +148,45 @@ def test_litellm(server, encoder):
     assert json.loads(said["chat"])["kind"] in ("cat", "dog")
     assert said["best"] == 1
     assert said["refused"] == "NotFoundError"
+
+
+VLLM = """
+import asyncio, importlib.util, json, os, sys
+from pathlib import Path
+import aiohttp
+# The file alone: the package would want torch and a GPU.
+(folder,) = importlib.util.find_spec("vllm").submodule_search_locations
+path = Path(folder) / "benchmarks" / "lib" / "endpoint_request_func.py"
+spec = importlib.util.spec_from_file_location("endpoint_request_func", path)
+module = importlib.util.module_from_spec(spec)
+sys.modules[spec.name] = module
+spec.loader.exec_module(module)
+os.environ["OPENAI_API_KEY"] = os.environ["KEY"]
+image = {"type": "image_url", "image_url": {"url": os.environ["PICTURE"]}}
+asked = [("openai-embeddings-clip", "embeddings", "", image),
+         ("openai-embeddings-clip", "embeddings", "a cat", None),
+         ("openai-embeddings", "embeddings", ["a cat", "a dog"], None),
+         ("infinity-embeddings-clip", "embeddings", "", image),
+         ("infinity-embeddings", "embeddings", "a cat", None),
+         ("vllm-rerank", "rerank", ["a cat", "a dog", "a cat"], None)]
+async def main():
+    said = []
+    async with aiohttp.ClientSession() as session:
+        for backend, route, prompt, picture in asked:
+            given = module.RequestFuncInput(
+                prompt=prompt, api_url=os.environ["URL"] + "/v1/" + route, prompt_len=1, output_len=1,
+                model="tiny", multi_modal_content=picture, request_id="bench-0")
+            got = await module.ASYNC_REQUEST_FUNCS[backend](given, session)
+            said.append([backend, got.success, got.error, got.prompt_len])
+    print(json.dumps(said))
+asyncio.run(main())
+"""
+
+
+def test_load_generator_of_vllm(server):
+    """What `vllm bench serve --backend ...` runs, of vLLM itself (`pip install --no-deps vllm`)."""
+    said = run_python("vllm", VLLM, server)
+    assert [(error, tokens) for _, _, error, tokens in said] == [
+        ("", 16), ("", 6), ("", 12), ("", 16), ("", 6), ("", 18)
+    ]  # fmt: skip
+    assert all(success for _, success, _, _ in said)
