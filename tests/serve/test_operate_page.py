@@ -81,6 +81,15 @@ def test_serve_options_exist():
     assert told - elsewhere <= known, told - elsewhere - known
 
 
+def test_extras_exist():
+    import tomllib
+
+    project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text("utf-8"))
+    told = {name for names in re.findall(r"siglip2\[([\w,]+)\]", PAGE) for name in names.split(",")}
+    assert told >= {"serve", "postgresql", "redis", "openid", "ray", "telemetry"}
+    assert told <= set(project["project"]["optional-dependencies"])
+
+
 def test_variables_and_times_are_those_of_the_code():
     told = set(re.findall(r"SIGLIP2_(?:SIGN|PUBLIC)[A-Z_]+", PAGE))
     assert told == {
