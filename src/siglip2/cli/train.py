@@ -105,6 +105,7 @@ def train(
         raise InvalidInput("training needs torch: pip install 'siglip2[train]'") from None
     from siglip2.inputs.text import TextPreprocessor
     from siglip2.inputs.tokenizer import Tokenizer
+    from siglip2.train.allocator import keep_freed_memory
     from siglip2.train.export import export_model
     from siglip2.train.loop import train as run_training
     from siglip2.train.objective import stage_config
@@ -113,6 +114,8 @@ def train(
 
     if threads:
         torch.set_num_threads(threads)
+    if device == "cpu":
+        keep_freed_memory()
     ranks = join_ranks(device, chosen.parallel)
     sources = load_sources(chosen, data)
     initial = None

@@ -1,19 +1,22 @@
 """Cross-entropy over a large vocabulary without ever holding the logits of all tokens.
 
 At 256,000 pieces a batch of captions has more logits than the towers have activations. They are computed for
-some tokens at a time, and again in the backward pass. torch 2.13 has `linear_cross_entropy` for this, which
-gives the same number; older versions lack it.
+some tokens at a time, and the gradients are formed with them, so that nothing is computed twice.
+`linear_cross_entropy` of torch 2.13 does the same and is used for float32; under autocast it adds the tokens
+up in bfloat16, and older versions lack it.
 """
 
+from typing import Any
+
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from siglip2.losses.reduction import mean_over_ranks
 
-CHUNK_LOGITS = 1 << 25
-"""Logits at a time: 128 MiB in float32."""
+CHUNK_LOGITS = 1 << 24
+"""Logits at a time: 64 MiB in float32."""
 
 
 def vocabulary_loss(
@@ -34,12 +37,58 @@ def vocabulary_loss(
         chunk_logits: how many logits are held at a time.
     """
     rows = max(1, chunk_logits // len(weight))
-    total = (hidden.sum() + weight.sum()) * 0.0
-    for start in range(0, len(hidden), rows):
-        part = slice(start, start + rows)
-        total = total + checkpoint(_sum, hidden[part], weight, targets[part], use_reentrant=False)
+    mixed = torch.is_autocast_enabled(hidden.device.type)
+    if len(hidden) == 0:
+        total = (hidden.sum() + weight.sum()) * 0.0
+    elif hasattr(F, "linear_cross_entropy") and not mixed:
+        options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=rows, acc_policy="accurate")
+        total = F.linear_cross_entropy(hidden, weight, targets, reduction="sum", options=options)
+    else:
+        total = chunked_cross_entropy(hidden, weight, targets, rows)
     return mean_over_ranks(total, len(hidden) if count is None else count)
 
 
-def _sum(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    return F.cross_entropy((hidden @ weight.T).float(), targets, reduction="sum")
+def chunked_cross_entropy(
+    hidden: Float[Tensor, "M D"], weight: Float[Tensor, "V D"], targets: Int[Tensor, " M"], rows: int
+) -> Float[Tensor, ""]:
+    """Sum of the cross-entropies of tokens; products in autocast's precision, everything else in float32.
+
+    Args:
+        hidden: states.
+        weight: of the output layer.
+        targets: token ids.
+        rows: tokens at a time.
+    """
+    kind = hidden.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+    return _Chunks.apply(hidden, weight, targets, rows, dtype)  # type: ignore[return-value]
+
+
+class _Chunks(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, rows: int, dtype: torch.dtype
+    ) -> Tensor:
+        states, kernel = hidden.to(dtype), weight.to(dtype)
+        exact = torch.promote_types(dtype, torch.float32)
+        to_hidden = torch.empty(hidden.shape, dtype=exact, device=hidden.device)
+        to_weight = torch.zeros(weight.shape, dtype=exact, device=weight.device)
+        total = to_weight.new_zeros(())
+        for start in range(0, len(states), rows):
+            part = slice(start, start + rows)
+            right = targets[part, None]
+            logits = (states[part] @ kernel.T).to(exact)
+            normaliser = logits.logsumexp(dim=1, keepdim=True)
+            total += (normaliser - logits.gather(1, right)).sum()
+            slope = logits.sub_(normaliser).exp_()
+            slope.scatter_add_(1, right, slope.new_full((1, 1), -1.0).expand_as(right))
+            slope = slope.to(dtype)
+            to_hidden[part] = (slope @ kernel).to(exact)
+            to_weight += (slope.T @ states[part]).to(exact)
+        ctx.save_for_backward(to_hidden.to(hidden.dtype), to_weight.to(weight.dtype))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        scaled = [each * gradient.to(each.dtype) for each in ctx.saved_tensors]
+        return (*scaled, None, None, None)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from siglip2.config import TextConfig
+from siglip2.network.attention import attend
 from siglip2.network.transformer import MLP, merge_heads, split_heads
 
 
@@ -34,7 +35,7 @@ class DecoderAttention(nn.Module):
         """Attend from `x` to `memory`; True in the mask is visible."""
         q = split_heads(self.q_proj(x), self.num_heads)
         k, v = (split_heads(proj(memory), self.num_heads) for proj in (self.k_proj, self.v_proj))
-        return self.out_proj(merge_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=mask)))
+        return self.out_proj(merge_heads(attend(q, k, v, mask)))
 
 
 class DecoderLayer(nn.Module):

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from siglip2.network.attention import attend
+
 
 class Attention(nn.Module):
     """Multi-head self-attention with biases on all four projections."""
@@ -29,7 +31,7 @@ class Attention(nn.Module):
         q, k, v = (split_heads(proj(x), self.num_heads) for proj in (self.q_proj, self.k_proj, self.v_proj))
         # No mask at all keeps the flash kernel.
         mask = None if key_mask is None else key_mask[:, None, None, :]
-        return self.out_proj(merge_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=mask)))
+        return self.out_proj(merge_heads(attend(q, k, v, mask)))
 
 
 class MLP(nn.Module):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from siglip2.config import VisionConfig
+from siglip2.network.attention import attend
 from siglip2.network.positions import grid_positions
 from siglip2.network.transformer import MLP, Encoder, merge_heads, split_heads
 
@@ -75,7 +76,7 @@ class PoolingAttention(nn.Module):
         kv = F.linear(tokens, self.in_proj_weight[width:], self.in_proj_bias[width:])
         q, k, v = (split_heads(each, self.num_heads) for each in (q, *kv.chunk(2, dim=-1)))
         mask = None if key_mask is None else key_mask[:, None, None, :]
-        return self.out_proj(merge_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=mask)))
+        return self.out_proj(merge_heads(attend(q, k, v, mask)))
 
 
 class PoolingHead(nn.Module):
@@ -110,6 +111,16 @@ class VisionTower(nn.Module):
         self.post_layernorm = nn.LayerNorm(config.width, eps=eps)
         self.head = PoolingHead(config, eps)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights; patches have to come in it."""
+        return self.embeddings.patch_embedding.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of the weights."""
+        return self.embeddings.patch_embedding.weight.device
+
     def forward(
         self,
         patches: Float[Tensor, "B N P"],
@@ -122,7 +133,8 @@ class VisionTower(nn.Module):
 
         Args:
             patches: flattened patches in the order (row, column, channel).
-            grids: patches high and wide of each image; None for the tower's own grid.
+            grids: patches high and wide of each image, to which the positions are resized, in a fixed tower
+                too; None for the tower's own grid.
             mask: True at real patches; None where none is padding.
             return_intermediates: also return `stem`, `blockNN`, `patches`, `pooled`.
 

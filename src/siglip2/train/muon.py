@@ -1,8 +1,8 @@
 """Muon: momentum whose update is orthogonalised by Newton-Schulz steps (Jordan et al., 2024).
 
 `torch.optim.Muon` computes the steps in bfloat16 whatever the device; a processor without bfloat16
-arithmetic emulates that a hundred times slower. This one computes in the parameters' precision and treats
-all matrices of one shape as a batch.
+arithmetic emulates that a hundred times slower. This one computes them in the run's precision and treats all
+matrices of one shape as a batch.
 """
 
 from collections import defaultdict
@@ -20,8 +20,24 @@ class Muon(torch.optim.Optimizer):
     """Muon for 2-D parameters, with the root-mean-square of an update matched to AdamW's (0.2)."""
 
     def __init__(
-        self, params: Iterable[Tensor], *, lr: float, weight_decay: float = 0.0, momentum: float = 0.95
+        self,
+        params: Iterable[Tensor],
+        *,
+        lr: float,
+        weight_decay: float = 0.0,
+        momentum: float = 0.95,
+        dtype: torch.dtype = torch.float32,
     ):
+        """Take the parameters.
+
+        Args:
+            params: matrices.
+            lr: step size, in units where an update has the root-mean-square of AdamW's.
+            weight_decay: times the learning rate, each step.
+            momentum: of the gradients.
+            dtype: in which updates are orthogonalised.
+        """
+        self._dtype = dtype
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
@@ -46,7 +62,8 @@ class Muon(torch.optim.Optimizer):
             state["momentum"].lerp_(parameter.grad, 1 - momentum)
             directions.append(parameter.grad.lerp(state["momentum"], momentum))
         # Of a sharded matrix every rank orthogonalises the whole and keeps its own rows.
-        updates = orthogonalise(torch.stack([_whole(direction) for direction in directions]))
+        together = torch.stack([_whole(direction) for direction in directions])
+        updates = orthogonalise(together.to(self._dtype)).to(together.dtype)
         rows, columns = parameters[0].shape
         step_size = 0.2 * max(rows, columns) ** 0.5 * group["lr"]
         for parameter, update in zip(parameters, updates, strict=True):

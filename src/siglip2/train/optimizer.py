@@ -28,8 +28,16 @@ def kernel_names(model: nn.Module) -> set[str]:
     }
 
 
-def build_optimizers(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
-    """The optimisers of a run; every parameter belongs to exactly one."""
+def build_optimizers(
+    model: nn.Module, settings: Optimizer, *, bfloat16: bool = False
+) -> list[torch.optim.Optimizer]:
+    """The optimisers of a run; every parameter belongs to exactly one.
+
+    Args:
+        model: whose parameters.
+        settings: of the recipe.
+        bfloat16: orthogonalise Muon's updates in it.
+    """
     kernels = kernel_names(model)
     # Muon is meant for matrices inside the towers; the first and last ones stay with AdamW.
     inner = {name for name in kernels if "encoder.layers" in name or "head.mlp" in name}
@@ -52,6 +60,7 @@ def build_optimizers(model: nn.Module, settings: Optimizer) -> list[torch.optim.
                 [named[name] for name in named if name in inner],
                 lr=settings.muon_learning_rate,
                 weight_decay=settings.weight_decay,
+                dtype=torch.bfloat16 if bfloat16 else torch.float32,
             )
         )
     for optimizer in optimizers:

@@ -82,7 +82,8 @@ class RunState:
         if self.ranks.kind == "fsdp" and self.ranks.world > 1:
             sharded = self.objective.model.state_dict()
             self.average = {name: like(self.average[name], sharded[name]) for name in sharded}
-        self.optimizers = build_optimizers(self.objective, self.recipe.optimizer)
+        bfloat16 = self.recipe.precision == "bfloat16"
+        self.optimizers = build_optimizers(self.objective, self.recipe.optimizer, bfloat16=bfloat16)
         prime(self.optimizers)
         self.norms.zero_()
 
