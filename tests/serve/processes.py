@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 from tests.serve.servers import free_port
 
-SECONDS = 90
+SECONDS = 180
 
 
 @dataclass

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -91,3 +92,21 @@ def test_the_key_is_shown_once_and_loopback_is_closed_by_default(service, web):
             answer = client.post("/v1/embeddings", json={"input": ["a", "b", "c"]})
             assert answer.headers["x-credits-cost"] == "6"
             assert client.get("/account/session").json()["currency"] == "euro"
+
+
+def test_on_postgresql_and_redis(folder, postgresql, redis_url, tmp_path):
+    """As an operator of more than one machine starts it; the commands see the same accounts."""
+    database = f"{postgresql}/postgres"
+    storage = ("--rate-limit-storage", redis_url, "--requests-per-minute", "2")
+    with running_service(tmp_path, "--database", database, *storage) as running:
+        headers = {"Authorization": f"Bearer {running.key}"}
+        with httpx.Client(base_url=running.url, headers=headers, trust_env=False, timeout=30) as client:
+            said = [client.post("/v1/embeddings", json={"input": "a cat"}) for _ in range(3)]
+    assert [answer.status_code for answer in said] == [200, 200, 429]
+    command = [sys.executable, "-m", "siglip2.cli.main", "accounts"]
+    done = subprocess.run(
+        [*command, "usage", "operator@localhost", "--database", database], capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[1].split("\t")[1:4] == ["1", "nano", "2"]
+    checked = subprocess.run([*command, "check", "--database", database], capture_output=True, text=True)
+    assert checked.stdout == "the ledger adds up\n"
