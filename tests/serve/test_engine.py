@@ -2,13 +2,14 @@
 
 import asyncio
 import threading
+import time
 
 import numpy as np
 import pytest
 from tests.serve.conftest import png
 
 from siglip2.serve.batcher import Batcher
-from siglip2.serve.engine import Engine
+from siglip2.serve.engine import Engine, embed_token_ids
 from siglip2.serve.errors import ApiError
 from siglip2.serve.settings import EngineSettings
 
@@ -131,3 +132,48 @@ def test_texts_are_remembered_within_a_bound(encoder):
     assert cached == 2
     np.testing.assert_array_equal(first.embeddings[0], again.embeddings[0])
     np.testing.assert_array_equal(first.embeddings[0], first.embeddings[2])
+
+
+def test_a_rush_is_turned_away_by_the_time_it_would_take(encoder):
+    """Beyond a second of work, and a full batch, requests get 503 with the time until there is room."""
+
+    async def work():
+        engine = Engine(encoder, EngineSettings(max_image_batch=2))
+        await engine.start()
+        try:
+            engine.images.seconds_per_item = 10.0
+            engine.images_in_flight = 1
+            engine.refuse_if_full(images=64)  # less than a batch is in its way
+            engine.images_in_flight = 2
+            engine.refuse_if_full(texts=5)
+            with pytest.raises(ApiError) as caught:
+                engine.refuse_if_full(images=1)
+            engine.images.seconds_per_item = 0.4
+            engine.refuse_if_full(images=1)
+            return caught.value
+        finally:
+            await engine.stop()
+
+    error = asyncio.run(work())
+    assert (error.status, error.headers["retry-after"]) == (503, "20")
+
+
+def test_the_batcher_knows_how_long_an_item_takes():
+    def wait(items):
+        time.sleep(0.02 * len(items))
+        return items
+
+    async def work():
+        for _ in range(3):
+            await batcher.submit([1, 2])
+        return batcher.seconds_per_item
+
+    batcher = Batcher(wait, name="test", max_batch=2, max_wait=0)
+    assert run(work, batcher) >= 0.02
+
+
+def test_numbers_that_are_none_never_become_scores(encoder, monkeypatch):
+    nothing = np.full((1, encoder.embed_dim), np.nan, np.float32)
+    monkeypatch.setattr(encoder.runtime, "encode_texts", lambda ids: nothing.repeat(len(ids), 0))
+    with pytest.raises(FloatingPointError):
+        embed_token_ids(encoder, ["a"])

@@ -22,6 +22,7 @@ class Tower(Protocol[_Given, _Made]):
     batches: int
     items: int
     in_trouble: bool
+    seconds_per_item: float
 
     @property
     def alive(self) -> bool:
@@ -65,6 +66,12 @@ class Batcher(Generic[Item, Result]):
     An idle tower waits `max_wait` for company, a busy one takes what has come meanwhile. Items whose caller
     has left are dropped before they run. If a batch fails, its items run one by one, so that only the
     culprit's request fails. How much may wait is decided at the door, by `Engine`.
+
+    Attributes:
+        batches: that have run.
+        items: in them.
+        in_trouble: whether the last batch failed.
+        seconds_per_item: of late, with nothing waiting; 0 while unknown.
     """
 
     def __init__(
@@ -99,6 +106,7 @@ class Batcher(Generic[Item, Result]):
         self.batches = 0
         self.items = 0
         self.in_trouble = False
+        self.seconds_per_item = 0.0
         self._since: float | None = None
 
     def start(self) -> None:
@@ -197,6 +205,9 @@ class Batcher(Generic[Item, Result]):
             self._since = None
         ran = perf_counter() - start
         self.in_trouble = False
+        # The mean of about the last ten batches; the first one, which compiles, says little.
+        known, now = self.seconds_per_item, ran / len(batch)
+        self.seconds_per_item = known + (now - known) / min(self.batches, 10) if self.batches else 0.0
         self.batches += 1
         self.items += len(batch)
         for waiting, result in zip(batch, results, strict=True):

@@ -19,6 +19,9 @@ _SHOWN = 40
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a character: JSON can say it, Unicode cannot."""
 
+LONG_BASE64 = 1_000_000
+"""Characters that are not decoded on the event loop: some milliseconds."""
+
 MAX_DEPTH = 8
 """Of parts within parts; clients nest them twice."""
 
@@ -159,11 +162,18 @@ async def _read(image: ImageInput, fetcher: Fetcher) -> bytes:
         header = _DATA_URL.match(source)
         if header is None:
             raise bad_request("The data URL must begin with data:image/...;base64, ", image.param)
-        return decode_base64(source[header.end() :], image.param, most)
+        return await _decoded(source[header.end() :], image.param, most)
     if ":" in source[:_SHOWN] or source.startswith("//"):
         # Base64 has no colon, so that this can only be meant as a URL; the fetcher has the last word.
         return await fetcher.fetch(source, image.param)
-    return decode_base64(source, image.param, most)
+    return await _decoded(source, image.param, most)
+
+
+async def _decoded(text: str, param: str, max_bytes: int) -> bytes:
+    """As `decode_base64`; in a thread where other requests would feel it."""
+    if len(text) < LONG_BASE64:
+        return decode_base64(text, param, max_bytes)
+    return await asyncio.to_thread(decode_base64, text, param, max_bytes)
 
 
 def decode_base64(text: str, param: str, max_bytes: int) -> bytes:
@@ -174,6 +184,11 @@ def decode_base64(text: str, param: str, max_bytes: int) -> bytes:
     """
     if len(text) > 2 * max_bytes or math.floor(len(text) * 3 / 4) > 1.1 * max_bytes:
         raise too_large(f"The image has more than {max_bytes} bytes.", param, "image_too_large")
+    try:
+        # Most of it is as it should be.
+        return _checked(binascii.a2b_base64(text, strict_mode=True), param, max_bytes)
+    except (binascii.Error, ValueError):
+        pass
     packed = "".join(text.split()).translate(str.maketrans("-_", "+/")).rstrip("=")
     try:
         data = base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)

@@ -18,6 +18,9 @@ from siglip2.serve.settings import EngineSettings
 from siglip2.serve.text_cache import TextCache
 from siglip2.serve.timings import timed
 
+WARM_UP = 8
+"""Images of the larger batch that runs before the first caller's."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedImages:
@@ -99,10 +102,12 @@ class Engine:
         self._unused.set()
 
     async def start(self) -> None:
-        """Begin to work, and run both towers once, so that the first caller does not pay for it."""
+        """Begin to work, and run both towers a few times, so that the first callers do not pay for it."""
         self.images.start()
         self.texts.start()
-        await self.probe()
+        # Twice alone, which tells how long an image takes, and once in company.
+        for together in (1, 1, min(WARM_UP, self.settings.max_image_batch)):
+            await self.probe(together)
         self.ready = True
 
     async def stop(self) -> None:
@@ -140,11 +145,11 @@ class Engine:
         """Whether a tower's last batch failed."""
         return self.images.in_trouble or self.texts.in_trouble
 
-    async def probe(self) -> None:
-        """A real pass through both towers, past the cache and the bounds."""
+    async def probe(self, together: int = 1) -> None:
+        """A real pass of so many images and texts through both towers, past the cache and the bounds."""
         grey = np.full((32, 32, 3), 128, np.uint8)
-        await self.images.submit([await self._decode(grey, None)])
-        await self.texts.submit(["a photo"])
+        await self.images.submit([await self._decode(grey, None)] * together)
+        await self.texts.submit(["a photo"] * together)
 
     async def embed_images(
         self, files: Sequence[bytes], params: Sequence[str], *, max_num_patches: int | None = None
@@ -228,20 +233,40 @@ class Engine:
 
     def _run_images(self, images: list[PreparedImage]) -> Sequence[np.ndarray]:
         features = self.encoder.runtime.encode_images(self._image_inputs.batch(images))
-        return list(to_unit_length(features.pooled))
+        return list(_finite(to_unit_length(features.pooled)))
 
     def _run_texts(self, texts: list[str]) -> Sequence[tuple[np.ndarray, int]]:
         return embed_token_ids(self.encoder, texts)
 
-    @contextmanager
-    def _admitted(self, *, images: int = 0, texts: int = 0, size: int = 0) -> Iterator[None]:
+    def refuse_if_full(self, *, images: int = 0, texts: int = 0, size: int = 0) -> None:
+        """Turn a request away before anything is done for it.
+
+        Args:
+            images: that it would bring; 0 also for one that brings none.
+            texts: that it would bring.
+            size: bytes of its files.
+
+        Raises:
+            ApiError: 503, with the time after which there should be room.
+        """
         settings = self.settings
+        waiting = self.images_in_flight * self.images.seconds_per_item
+        if (
+            images
+            and self.images_in_flight >= settings.max_image_batch
+            and waiting > settings.max_queue_seconds
+        ):
+            raise overloaded(seconds=waiting)
         if (
             (images and self.images_in_flight + images > settings.max_images_in_flight)
             or (texts and self.texts_in_flight + texts > settings.max_texts_in_flight)
             or (size and self.bytes_in_flight + size > settings.max_image_bytes_in_flight)
         ):
-            raise overloaded()
+            raise overloaded(seconds=waiting)
+
+    @contextmanager
+    def _admitted(self, *, images: int = 0, texts: int = 0, size: int = 0) -> Iterator[None]:
+        self.refuse_if_full(images=images, texts=texts, size=size)
         self.images_in_flight += images
         self.texts_in_flight += texts
         self.bytes_in_flight += size
@@ -257,9 +282,20 @@ def embed_token_ids(encoder: Encoder, texts: Sequence[str]) -> list[tuple[np.nda
     """Unit vector (E,) of each text, and its tokens before padding, the end of text counted."""
     preprocessor = encoder.text_preprocessor
     ids = preprocessor(list(texts))
-    vectors = to_unit_length(encoder.runtime.encode_texts(ids))
+    vectors = _finite(to_unit_length(encoder.runtime.encode_texts(ids)))
     ends = (ids == preprocessor.tokenizer.eos_id).argmax(axis=1) + 1
     return [(vector, int(end)) for vector, end in zip(vectors, ends, strict=True)]
+
+
+def _finite(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (B, E) without NaN and infinity: no score of any route can have one then.
+
+    Raises:
+        FloatingPointError: a tower gave one, as broken weights do.
+    """
+    if not np.isfinite(vectors).all():
+        raise FloatingPointError("a tower gave numbers that are none: are the weights damaged?")
+    return vectors
 
 
 def _unusable(param: str) -> Exception:

@@ -67,9 +67,12 @@ def unauthorized(message: str) -> ApiError:
     return ApiError(401, "authentication_error", "invalid_api_key", message, headers=headers)
 
 
-def overloaded(message: str = "The server has as much work as it can hold; try again shortly.") -> ApiError:
-    """503: the server's queue is full. 429 is for limits of the caller."""
-    headers = {"retry-after": "1", "x-should-retry": "true"}
+def overloaded(
+    message: str = "The server has as much work as it can hold; try again shortly.", seconds: float = 0.0
+) -> ApiError:
+    """503: the server's queue is full, for so many seconds. 429 is for limits of the caller."""
+    wait = min(MAX_RETRY_AFTER, max(1, round(seconds + 0.5)))
+    headers = {"retry-after": str(wait), "x-should-retry": "true"}
     return ApiError(503, "overloaded_error", "overloaded", message, headers=headers)
 
 

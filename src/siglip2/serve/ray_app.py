@@ -5,7 +5,7 @@ SIGLIP2_OPEN from the environment. Front doors share accounts in PostgreSQL and 
 there is one front door.
 """
 
-# pyright: reportMissingImports=false
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 
 import asyncio
 import os
@@ -77,6 +77,8 @@ class RemoteTower:
         self.in_trouble = False
         self.running_seconds = 0.0
         self.num_waiting = self.batches = self.items = 0
+        # Unknown here: how much may wait before a tower that grows is Ray's to say.
+        self.seconds_per_item = 0.0
 
     def start(self) -> None:
         """Ray has started it."""

@@ -135,8 +135,11 @@ class Exchange:
             content: what the request says, where its body says the same in other bytes at every attempt.
 
         Raises:
-            ApiError: of the work; 429 without credit; 409 or 422 for an idempotency key in use.
+            ApiError: of the work; 503 without room; 429 without credit; 409 or 422 for an idempotency key
+                in use.
         """
+        # Before credit is held: turning away has to cost next to nothing, or a rush keeps the server busy.
+        self.service.engine.refuse_if_full(images=images)
         with self.service.engine.in_use():
             return await self._charged(work, images, texts, media_type, content)
 

@@ -53,6 +53,8 @@ class EngineSettings:
         max_image_batch: images per run of the tower.
         max_text_batch: texts per run of the tower.
         max_images_in_flight: images accepted and not answered; beyond it requests get 503.
+        max_queue_seconds: of work that a request may find before its images; beyond it 503 too, so that a
+            rush is over for the next caller as soon as for those who made it. One full batch always may wait.
         max_texts_in_flight: the same for texts.
         max_image_bytes_in_flight: encoded files held at a time.
         decode_threads: threads that decode and resize.
@@ -63,6 +65,7 @@ class EngineSettings:
     max_image_batch: int = 16
     max_text_batch: int = 64
     max_images_in_flight: int = 256
+    max_queue_seconds: float = 1.0
     max_texts_in_flight: int = 8192
     max_image_bytes_in_flight: int = 512 * 1024**2
     decode_threads: int = max(1, min(8, os.cpu_count() or 1))
