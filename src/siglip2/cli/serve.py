@@ -162,7 +162,7 @@ def welcome(host: str, port: int, *, open: bool, key: str | None) -> str:
     """What is printed at the start: the key, once, and a line to try."""
     base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     sent = "" if open else f' -H "Authorization: Bearer {key or "$SIGLIP2_KEY"}"'
-    lines = [f"SigLIP 2 at {base}, documentation at {base}/docs"]
+    lines = [f"SigLIP 2 at {base} (console), documentation at {base}/docs"]
     if key is not None:
         lines.append(f"your key, shown this once: {key}")
     elif not open:
