@@ -26,6 +26,11 @@ SPELLINGS = [
 ]
 
 
+def kind(value):
+    """What tests are called by: an image's text is too long a name."""
+    return type(value).__name__
+
+
 @pytest.fixture(scope="module")
 def expected(encoder):
     return encoder.embed_images([png(6)])[0]
@@ -37,7 +42,7 @@ def ask(client, path, **body):
     return answer.json()
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS, ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("spelling", SPELLINGS, ids=kind)
 def test_embeddings(client, expected, spelling):
     said = ask(client, "/v1/embeddings", input=[spelling])
     np.testing.assert_allclose(said["data"][0]["embedding"], expected, atol=1e-5)
@@ -45,7 +50,7 @@ def test_embeddings(client, expected, spelling):
     assert alone["data"][0]["embedding"] == said["data"][0]["embedding"]
 
 
-@pytest.mark.parametrize("given", [PLAIN, URL, {"type": "image_url", "image_url": {"url": PLAIN}}], ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("given", [PLAIN, URL, {"type": "image_url", "image_url": {"url": PLAIN}}], ids=kind)
 def test_infinity_and_messages(client, expected, given):
     body = {"input": given, "modality": "image"}
     if isinstance(given, dict):
@@ -62,20 +67,20 @@ def test_infinity_and_messages(client, expected, given):
         {"inputs": [{"content": [OPENAI]}]},
         {"inputs": [{"content": [{"type": "image_url", "image_url": URL}]}]},
     ],
-    ids=lambda each: type(each).__name__,
+    ids=kind,
 )
 def test_cohere(client, expected, body):
     said = ask(client, "/v2/embed", input_type="image", embedding_types=["float"], **body)
     np.testing.assert_allclose(said["embeddings"]["float"][0], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("part", SPELLINGS[3:9], ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("part", SPELLINGS[3:9], ids=kind)
 def test_voyage(client, expected, part):
     said = ask(client, "/v1/multimodalembeddings", inputs=[{"content": [part]}], truncation=True)
     np.testing.assert_allclose(said["data"][0]["embedding"], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("spelling", [*SPELLINGS, PLAIN], ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("spelling", [*SPELLINGS, PLAIN], ids=kind)
 def test_classify_and_score(client, spelling):
     first = ask(client, "/v1/classify", input={"image": URL}, labels=["a", "b"])
     assert ask(client, "/v1/classify", input=[spelling], labels=["a", "b"])["data"] == first["data"]
