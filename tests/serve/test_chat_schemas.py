@@ -23,7 +23,7 @@ EXTRAS = st.dictionaries(
          "not", "format", "additionalProperties", "title", "description", "type", "const", "propertyNames"]
     ),
     st.sampled_from(
-        [0, 1, 2, 0.5, True, False, "x", ["a"], ["a", "kind"], {}, {"const": "a cat"}, None, "string"]
+        [0, 1, 2, 0.5, True, False, "x", ["a"], ["a", "kind"], {}, {"const": "a cat"}, None, "string", 6]
     ),
     max_size=2,
 )  # fmt: skip
@@ -33,6 +33,10 @@ LEAVES = st.one_of(
     NAMES.map(lambda name: {"const": name}),
     LABELS.map(lambda names: {"anyOf": [{"const": name, "description": f"a {name}"} for name in names]}),
     LABELS.map(lambda names: {"anyOf": [{"enum": names}, {"type": "null"}]}),
+    st.tuples(NAMES, EXTRAS).map(lambda both: {"anyOf": [{"const": both[0], **both[1]}]}),
+    st.sampled_from(["object", "null", "string", ["string", "null"]]).map(
+        lambda kind: {"anyOf": [{"enum": ["a cat"]}, {"type": "null"}], "type": kind}
+    ),
     st.tuples(LABELS, EXTRAS).map(lambda both: {"type": "array", "items": {"enum": both[0]}} | both[1]),
     st.just({"type": "boolean", "description": "a photo with a person"}),
     st.just({"type": ["boolean", "null"]}),
@@ -99,6 +103,7 @@ def test_answers_are_valid_or_the_schema_is_refused(schema, probability):
         ({"anyOf": [{"enum": ["a"]}, {"type": "null"}]}, 0.4, None),
         ({"anyOf": [{"type": "boolean"}, {"type": "null"}]}, 0.4, False),
         ({"type": "number", "minimum": 0, "maximum": 1}, 0.25, 0.25),
+        ({"$ref": "#/$defs/Kind", "$defs": {"Kind": {"enum": ["a"]}}, "title": "Root"}, 0.1, "a"),
         ({"properties": {"x": {"properties": {"y": {"const": "z"}}}}}, 0.1, {"x": {"y": "z"}}),
     ],
 )
@@ -126,6 +131,9 @@ UNKEPT = [
     {"allOf": [{"enum": ["a"]}, {"enum": ["b"]}]},
     {"$ref": "#/$defs/x", "minItems": 1, "$defs": {"x": {"enum": ["a"]}}},
     {"anyOf": [{"type": "boolean"}, {"type": "number"}]},
+    {"anyOf": [{"const": "a"}], "type": "object"},
+    {"anyOf": [{"const": "a"}], "minLength": 2},
+    {"anyOf": [{"const": "a", "type": "object"}]},
 ]
 
 

@@ -15,7 +15,10 @@ EXAMPLE = (
 )
 
 ANNOTATIONS = frozenset(
-    {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$comment"}
+    {
+        *("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$comment"),
+        *("$schema", "$id", "$defs", "definitions"),
+    }
 )
 """Keywords that say something and ask for nothing."""
 

@@ -63,7 +63,9 @@ def _parse(schema: Any, root: Mapping[str, Any], name: str, depth: int) -> Head:
     refuse_unkept(schema)
     alternatives = schema.get("anyOf") or schema.get("oneOf")
     if isinstance(alternatives, list):
-        return _alternatives(alternatives, root, name, depth)
+        if not schema.keys() <= ANNOTATIONS | {"anyOf", "oneOf", "type"}:
+            raise unsupported("Beside anyOf in the schema only descriptions are read.")
+        return _typed(_alternatives(alternatives, root, name, depth), schema)
     if "const" in schema:
         return _labels([schema["const"]], schema)
     if "enum" in schema:
@@ -131,6 +133,7 @@ def _alternatives(given: list[Any], root: Mapping[str, Any], name: str, depth: i
         raise unsupported("anyOf must list constants.")
     for each in others:
         refuse_unkept(each)
+        _labels([each["const"]], each)
     descriptions = {
         index: each["description"]
         for index, each in enumerate(others)
@@ -139,6 +142,16 @@ def _alternatives(given: list[Any], root: Mapping[str, Any], name: str, depth: i
     return replace(
         _labels([each["const"] for each in others], {}), descriptions=descriptions, optional=optional
     )
+
+
+def _typed(head: Head, schema: Mapping[str, Any]) -> Head:
+    """Hold what alternatives give to the type that stands beside them."""
+    own = {"label": "string", "labels": "array"}.get(head.kind, head.kind)
+    kinds = schema.get("type", [own, "null"])
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    if own not in kinds:
+        raise unsupported("The type beside anyOf is none of what it lists.")
+    return replace(head, optional=head.optional and "null" in kinds)
 
 
 def _labels(values: Any, schema: Mapping[str, Any]) -> Head:
