@@ -1,106 +1,230 @@
-"""Images a second of the service beside those of the bare encoder, and latencies, on loopback.
+"""The service under load on loopback, beside the bare towers and beside what others use.
 
-Closed loop: each of the clients sends its next request when the last one is answered. Starts the service
-itself, without accounts, and stops after the given seconds. The clients share the machine with the service.
+One image a request, from a load generator in a process of its own that shares the cores. Every part stops by
+itself; the whole takes some four minutes.
 
-    python benchmarks/serving.py --model nano --clients 8 --seconds 10
+    python benchmarks/serving.py --folder weights --infinity PATH/infinity_emb --write
 """
 
 import argparse
-import asyncio
 import base64
 import io
-import socket
+import json
+import os
+import subprocess
+import sys
+import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from pathlib import Path
 
-import httpx
 import numpy as np
-import uvicorn
+from inference_files import default_tokenizer, make_weights
 from PIL import Image
+from serving_contenders import Contender, contenders, request_of, running
+from serving_report import write
 
-from siglip2 import Encoder, load
-from siglip2.serve.app import create_app
-from siglip2.serve.settings import ServeSettings
+import siglip2
+from siglip2.inputs.batch import ImageBatch
 
-LABELS = ["a cat", "a dog", "a bird", "a car"]
+PORT = 18931
+LOAD = Path(__file__).with_name("serving_load.py")
+LABELS = [f"a photo of thing number {number}" for number in range(1000)]
+CLIENTS = 12
 
 
 def photos(count: int, side: int) -> list[bytes]:
+    """JPEG files, smooth with some detail, of about the size of photographs of that many pixels."""
     rng = np.random.default_rng(0)
     files = []
     for _ in range(count):
-        coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+        coarse, fine = (
+            Image.fromarray(rng.integers(0, 256, (cells, cells, 3), np.uint8)).resize(
+                (side, side), Image.Resampling.BICUBIC
+            )
+            for cells in (16, side // 4)
+        )
         file = io.BytesIO()
-        coarse.resize((side, side), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+        Image.blend(coarse, fine, 0.3).save(file, "JPEG", quality=85)
         files.append(file.getvalue())
     return files
 
 
-def bare_rate(encoder: Encoder, files: Sequence[bytes], seconds: float) -> float:
-    encoder.embed_images(files)
-    start, done = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - start) < seconds:
-        encoder.embed_images(files)
-        done += len(files)
-    return done / elapsed
+def busy_seconds() -> float:
+    """Processor seconds that the whole machine has worked since it started."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    user, nice, system, _, _, hard, soft, steal = map(int, fields[:8])
+    return (user + nice + system + hard + soft + steal) / os.sysconf("SC_CLK_TCK")
 
 
-def start_service(encoder: Encoder) -> tuple[uvicorn.Server, threading.Thread, str]:
-    app = create_app(ServeSettings(open=True), encoder=encoder)
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    return server, thread, f"http://127.0.0.1:{listener.getsockname()[1]}"
+def used_seconds(process: int) -> float:
+    """Processor seconds of a process and its threads."""
+    fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def load_service(
-    url: str, files: Sequence[bytes], clients: int, seconds: float
-) -> tuple[list[float], int]:
-    bodies = [{"input": base64.b64encode(file).decode(), "labels": LABELS} for file in files]
-    latencies: list[float] = []
-    refused = 0
-    until = time.perf_counter() + seconds
+def resident_mb(process: int) -> int:
+    """Memory of a process that no file backs, in MB."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) // 1024
 
-    async def one(number: int, http: httpx.AsyncClient) -> None:
-        nonlocal refused
-        while (start := time.perf_counter()) < until:
-            number += 1
-            response = await http.post("/v1/classify", json=bodies[number % len(bodies)])
-            if response.status_code == 200:
-                latencies.append(time.perf_counter() - start)
-            else:
-                refused += 1
 
-    async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as http:
-        await asyncio.gather(*(one(number, http) for number in range(clients)))
-    return latencies, refused
+def bare(model: Path, files: list[bytes], seconds: float) -> dict:
+    """Images a second of the towers alone, and of files through `embed_images`, in batches of eight."""
+    encoder = siglip2.load(model)
+    patches = np.random.default_rng(0).integers(0, 256, (8, 256, 768), np.uint8)
+    batch = ImageBatch(patches=patches, grids=np.full((8, 2), 16, np.int32))
+    rates = {}
+    for name, run in (
+        ("runtime", lambda: encoder.runtime.encode_images(batch)),
+        ("encoder", lambda: encoder.embed_images(files[:8], batch_size=8)),
+    ):
+        for _ in range(3):
+            run()
+        start, done = time.perf_counter(), 0
+        while (elapsed := time.perf_counter() - start) < seconds:
+            run()
+            done += 8
+        rates[name] = done / elapsed
+    return {**rates, "precision": encoder.runtime.precision}
+
+
+class Meter:
+    """Sends a load and measures: rates, latencies, and who used the processor."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def load(self, process: subprocess.Popen, requests: list[bytes], **plan: float) -> dict:
+        """One load; numbers over the answers with status 200 unless named otherwise."""
+        names = []
+        for number, request in enumerate(requests):
+            path = self.folder / f"request{number}"
+            path.write_bytes(request)
+            names.append(str(path))
+        told = json.dumps({"port": PORT, "requests": names, **plan})
+        busy, used = busy_seconds(), used_seconds(process.pid)
+        done = subprocess.run(
+            [sys.executable, str(LOAD)], input=told, capture_output=True, text=True, check=True
+        )
+        said = json.loads(done.stdout)
+        busy, used = busy_seconds() - busy, used_seconds(process.pid) - used
+        good = [(begin, end) for begin, end, status in said["answers"] if status == 200]
+        seconds = max([end for _, end in good], default=1.0)
+        times = np.array([end - begin for begin, end in good] or [0.0]) * 1000
+        return {
+            "answered": len(good),
+            "rate": len(good) / seconds,
+            "p50_ms": float(np.percentile(times, 50)),
+            "p99_ms": float(np.percentile(times, 99)),
+            "statuses": said["statuses"],
+            "skipped": said["skipped"],
+            "broken": said["broken"],
+            "seconds": seconds,
+            "client_cores": said["cpu_seconds"] / seconds,
+            "service_cores": used / seconds,
+            "other_cores": (busy - used - said["cpu_seconds"]) / seconds,
+            "answers": said["answers"],
+        }
+
+
+def throughput(meter: Meter, contender: Contender, files: list[str], seconds: float) -> dict:
+    """Closed loop, after a second of warming up."""
+    with running(contender, PORT, meter.folder / "log") as (process, key):
+        requests = [request_of(contender.path, contender.body(file), key) for file in files]
+        meter.load(process, requests, clients=4, seconds=2)
+        result = meter.load(process, requests, clients=CLIENTS, seconds=seconds)
+        del result["answers"]
+        return result
+
+
+def under_load(meter: Meter, ours: Contender, files: list[str], seconds: float) -> dict:
+    """Throughput, latency at 80 %, the cost of a thousand labels, and four times too much."""
+    with running(ours, PORT, meter.folder / "log") as (process, key):
+        one = [request_of(ours.path, ours.body(file), key) for file in files]
+        many = [
+            request_of("/v1/classify", {"input": file, "labels": LABELS, "top_k": 5}, key) for file in files
+        ]
+        meter.load(process, one, clients=4, seconds=2)
+        full = meter.load(process, one, clients=CLIENTS, seconds=seconds)
+        capacity = full["rate"]
+        calm = meter.load(process, one, clients=64, seconds=1.5 * seconds, rate=0.8 * capacity)
+        meter.load(process, many[:1], clients=1, seconds=12)  # the labels' first time, which may take long
+        alone = meter.load(process, one, clients=1, seconds=0.5 * seconds)
+        labels = meter.load(process, many, clients=1, seconds=0.5 * seconds)
+        rush = overload(meter, process, one, capacity, seconds)
+    for result in (full, calm, alone, labels):
+        del result["answers"]
+    return {"full": full, "calm": calm, "alone": alone, "labels": labels, **rush}
+
+
+def overload(
+    meter: Meter, process: subprocess.Popen, requests: list[bytes], capacity: float, seconds: float
+) -> dict:
+    """Four times what it can do, then at once half of it, with its memory watched."""
+    memory: list[int] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.25):
+            memory.append(resident_mb(process.pid))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    rush = meter.load(
+        process, requests, clients=400, seconds=seconds, rate=4 * capacity, then=0.5 * capacity, more=5
+    )
+    over.set()
+    watcher.join()
+    answers = rush.pop("answers")
+    after = sorted(
+        (begin - seconds, end - begin, status) for begin, end, status in answers if begin > seconds
+    )
+    slow = [begin for begin, took, status in after if status != 200 or took > 4 / capacity + 0.1]
+    third = len(memory) // 3
+    return {
+        "rush": rush,
+        "served_in_rush": sum(s == 200 and e < seconds for _, e, s in answers) / seconds,
+        "slowest_in_rush_ms": 1000 * max(e - b for b, e, s in answers if s == 200),
+        "recovered_after_s": max(slow, default=0.0),
+        "memory_mb": [max(memory[:third]), max(memory[-third:])],
+    }
 
 
 def main() -> None:
+    """Measure, print, and with `--write` write a section of docs/benchmarks.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--model", default="nano")
-    parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--side", type=int, default=512, help="pixels of the photos")
-    options = parser.parse_args()
-    encoder = load(options.model)
-    files = photos(32, options.side)
-    bare = bare_rate(encoder, files, options.seconds)
-    server, thread, url = start_service(encoder)
-    latencies, refused = asyncio.run(load_service(url, files, options.clients, options.seconds))
-    server.should_exit = True
-    thread.join(30)
-    rate = len(latencies) / options.seconds
-    middle, slow = np.percentile(latencies, [50, 99])
-    print(f"bare encoder {bare:.1f} images/s, service {rate:.1f} images/s ({100 * rate / bare:.0f} %)")
-    print(
-        f"{options.clients} clients: p50 {1000 * middle:.0f} ms, p99 {1000 * slow:.0f} ms, {refused} refused"
+    parser.add_argument("--folder", type=Path, default=Path("serving-benchmark"), help="of weights")
+    parser.add_argument("--infinity", type=Path, help="program infinity_emb of another environment")
+    parser.add_argument(
+        "--usual", type=Path, default=Path(sys.executable), help="a Python with fastapi, torch, transformers"
     )
+    parser.add_argument("--seconds", type=float, default=12.0, help="of each load")
+    parser.add_argument("--side", type=int, default=384, help="pixels of the photos")
+    parser.add_argument("--note", default="", help="what a reader of the figures has to know")
+    parser.add_argument("--prepare", action="store_true", help="make the weights and stop")
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    make_weights(options.folder, default_tokenizer())
+    if options.prepare:
+        return
+    files = photos(16, options.side)
+    texts = [base64.b64encode(file).decode() for file in files]
+    load_before = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as scratch:
+        meter = Meter(Path(scratch))
+        results: dict = {"bare": bare(options.folder, files, options.seconds / 2)}
+        found = contenders(options.folder.resolve(), Path(scratch), options.infinity, options.usual)
+        results["ours"] = under_load(meter, found[0], texts, options.seconds)
+        results["others"] = {
+            each.name: throughput(meter, each, texts, 0.7 * options.seconds) for each in found[1:]
+        }
+        results["bare_after"] = bare(options.folder, files, options.seconds / 4)
+    results["kilobytes"] = round(sum(map(len, files)) / len(files) / 1024)
+    results |= {"side": options.side, "note": options.note, "load_before": round(load_before, 1)}
+    print(json.dumps(results, indent=1))
+    if options.write:
+        write(results, Path(__file__).resolve().parent.parent, options.infinity, options.usual)
 
 
 if __name__ == "__main__":

@@ -139,37 +139,23 @@ def test_a_rush_is_turned_away_by_the_time_it_would_take(encoder):
 
     async def work():
         engine = Engine(encoder, EngineSettings(max_image_batch=2))
-        await engine.start()
-        try:
-            engine.images.seconds_per_item = 10.0
-            engine.images_in_flight = 1
-            engine.refuse_if_full(images=64)  # less than a batch is in its way
-            engine.images_in_flight = 2
-            engine.refuse_if_full(texts=5)
-            with pytest.raises(ApiError) as caught:
-                engine.refuse_if_full(images=1)
-            engine.images.seconds_per_item = 0.4
-            engine.refuse_if_full(images=1)
-            return caught.value
-        finally:
-            await engine.stop()
+        with engine.in_use(images=1):
+            time.sleep(0.02)
+        assert engine.seconds_per_image >= 0.02
+        engine.seconds_per_image = 10.0
+        with engine.in_use(images=1), engine.in_use(images=64):  # less than a batch is ahead
+            with engine.in_use():  # texts have room
+                pass
+            with pytest.raises(ApiError) as caught, engine.in_use(images=1):
+                pytest.fail("it must not begin")
+        engine.seconds_per_image = 0.4
+        with engine.in_use(images=2), engine.in_use(images=1):
+            pass
+        return caught.value, engine.images_expected
 
-    error = asyncio.run(work())
-    assert (error.status, error.headers["retry-after"]) == (503, "20")
-
-
-def test_the_batcher_knows_how_long_an_item_takes():
-    def wait(items):
-        time.sleep(0.02 * len(items))
-        return items
-
-    async def work():
-        for _ in range(3):
-            await batcher.submit([1, 2])
-        return batcher.seconds_per_item
-
-    batcher = Batcher(wait, name="test", max_batch=2, max_wait=0)
-    assert run(work, batcher) >= 0.02
+    error, expected = asyncio.run(work())
+    assert (error.status, error.headers["retry-after"]) == (503, "120")
+    assert expected == 0
 
 
 def test_numbers_that_are_none_never_become_scores(encoder, monkeypatch):

@@ -22,7 +22,6 @@ class Tower(Protocol[_Given, _Made]):
     batches: int
     items: int
     in_trouble: bool
-    seconds_per_item: float
 
     @property
     def alive(self) -> bool:
@@ -71,7 +70,6 @@ class Batcher(Generic[Item, Result]):
         batches: that have run.
         items: in them.
         in_trouble: whether the last batch failed.
-        seconds_per_item: of late, with nothing waiting; 0 while unknown.
     """
 
     def __init__(
@@ -106,7 +104,6 @@ class Batcher(Generic[Item, Result]):
         self.batches = 0
         self.items = 0
         self.in_trouble = False
-        self.seconds_per_item = 0.0
         self._since: float | None = None
 
     def start(self) -> None:
@@ -205,9 +202,6 @@ class Batcher(Generic[Item, Result]):
             self._since = None
         ran = perf_counter() - start
         self.in_trouble = False
-        # The mean of about the last ten batches; the first one, which compiles, says little.
-        known, now = self.seconds_per_item, ran / len(batch)
-        self.seconds_per_item = known + (now - known) / min(self.batches, 10) if self.batches else 0.0
         self.batches += 1
         self.items += len(batch)
         for waiting, result in zip(batch, results, strict=True):

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 
@@ -54,6 +55,11 @@ class Engine:
     """Answers many requests at a time with one model.
 
     Decoding has threads of its own, each tower has one, and the event loop does neither.
+
+    Attributes:
+        images_expected: of all blocks of `in_use`.
+        seconds_per_image: that those blocks took of late, waiting included, for an image and each ahead of it.
+        images_in_flight: accepted by `embed_images` and not embedded; the same for texts and bytes of files.
     """
 
     def __init__(
@@ -93,6 +99,8 @@ class Engine:
             max_wait=settings.max_wait_seconds,
         )
         self._cache = TextCache(settings.cached_texts, encoder.embed_dim)
+        self.images_expected = 0
+        self.seconds_per_image = 0.0
         self.images_in_flight = 0
         self.texts_in_flight = 0
         self.bytes_in_flight = 0
@@ -105,8 +113,7 @@ class Engine:
         """Begin to work, and run both towers a few times, so that the first callers do not pay for it."""
         self.images.start()
         self.texts.start()
-        # Twice alone, which tells how long an image takes, and once in company.
-        for together in (1, 1, min(WARM_UP, self.settings.max_image_batch)):
+        for together in (1, min(WARM_UP, self.settings.max_image_batch)):
             await self.probe(together)
         self.ready = True
 
@@ -118,13 +125,32 @@ class Engine:
         self._decoders.shutdown(wait=True)
 
     @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Keeps the engine running to the end of the block, also where another takes its place meanwhile."""
+    def in_use(self, *, images: int = 0) -> Iterator[None]:
+        """Keeps the engine running to the end of the block, also where another takes its place meanwhile.
+
+        Args:
+            images: that the block will embed. How long such blocks take says when there are too many.
+
+        Raises:
+            ApiError: 503, so many images are on their way that these would come too late; nothing is done.
+        """
+        ahead = self.images_expected
+        seconds = ahead * self.seconds_per_image
+        if images and ahead >= self.settings.max_image_batch and seconds > self.settings.max_queue_seconds:
+            raise overloaded(seconds=seconds)
+        self.images_expected += images
         self._users += 1
         self._unused.clear()
+        start = perf_counter()
         try:
             yield
+            if images:
+                # Those ahead were waited for: this holds whether the towers, the database or Python is slow.
+                took = (perf_counter() - start) / (ahead + images)
+                known = self.seconds_per_image or took
+                self.seconds_per_image = known + 0.1 * (took - known)
         finally:
+            self.images_expected -= images
             self._users -= 1
             if not self._users:
                 self._unused.set()
@@ -238,35 +264,15 @@ class Engine:
     def _run_texts(self, texts: list[str]) -> Sequence[tuple[np.ndarray, int]]:
         return embed_token_ids(self.encoder, texts)
 
-    def refuse_if_full(self, *, images: int = 0, texts: int = 0, size: int = 0) -> None:
-        """Turn a request away before anything is done for it.
-
-        Args:
-            images: that it would bring; 0 also for one that brings none.
-            texts: that it would bring.
-            size: bytes of its files.
-
-        Raises:
-            ApiError: 503, with the time after which there should be room.
-        """
+    @contextmanager
+    def _admitted(self, *, images: int = 0, texts: int = 0, size: int = 0) -> Iterator[None]:
         settings = self.settings
-        waiting = self.images_in_flight * self.images.seconds_per_item
-        if (
-            images
-            and self.images_in_flight >= settings.max_image_batch
-            and waiting > settings.max_queue_seconds
-        ):
-            raise overloaded(seconds=waiting)
         if (
             (images and self.images_in_flight + images > settings.max_images_in_flight)
             or (texts and self.texts_in_flight + texts > settings.max_texts_in_flight)
             or (size and self.bytes_in_flight + size > settings.max_image_bytes_in_flight)
         ):
-            raise overloaded(seconds=waiting)
-
-    @contextmanager
-    def _admitted(self, *, images: int = 0, texts: int = 0, size: int = 0) -> Iterator[None]:
-        self.refuse_if_full(images=images, texts=texts, size=size)
+            raise overloaded(seconds=self.images_expected * self.seconds_per_image)
         self.images_in_flight += images
         self.texts_in_flight += texts
         self.bytes_in_flight += size

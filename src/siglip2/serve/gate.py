@@ -9,7 +9,7 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from siglip2.serve.errors import ApiError, internal_error, timed_out, too_large
+from siglip2.serve.errors import ApiError, internal_error, overloaded, timed_out, too_large
 from siglip2.serve.metrics import Metrics
 from siglip2.serve.settings import ServeSettings
 from siglip2.serve.timings import server_timing, start_timings
@@ -28,19 +28,29 @@ class Gate:
 
     The body is read here, whole and within the limit, so that from then on a message of the client can only
     mean that it left: its work is cancelled.
+
+    Attributes:
+        requests: that are being served.
+        bytes: of their bodies.
     """
 
     def __init__(self, app: ASGIApp, *, settings: ServeSettings, metrics: Metrics):
         self.app = app
         self.settings = settings
         self.metrics = metrics
+        self.requests = 0
+        self.bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        await _Exchange(self, scope, receive, send).run()
+        self.requests += 1
+        try:
+            await _Exchange(self, scope, receive, send).run()
+        finally:
+            self.requests -= 1
 
 
 class _Exchange:
@@ -55,12 +65,15 @@ class _Exchange:
         self.phases = start_timings()
         self.request_id = _request_id(scope)
         self.status = 0
+        self.held = 0
 
     async def run(self) -> None:
         seconds = self.gate.settings.deadline_seconds
         self.scope.setdefault("state", {}).update(request_id=self.request_id, phases=self.phases)
         try:
             async with asyncio.timeout(seconds):
+                if self.scope["method"] == "POST" and self.gate.requests > self.gate.settings.max_requests:
+                    raise overloaded()  # probes, and the console, are let in
                 await self._serve(await self._body())
         except ApiError as error:
             await self._fail(error)
@@ -73,6 +86,7 @@ class _Exchange:
             log.exception("request %s failed", self.request_id)
             await self._fail(internal_error())
         finally:
+            self.gate.bytes -= self.held
             route = getattr(self.scope.get("route"), "path", "none")
             elapsed = perf_counter() - self.start
             self.gate.metrics.observe(self.scope["method"], route, self.status, elapsed)
@@ -95,9 +109,14 @@ class _Exchange:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise _ClientLeft
-            body += message.get("body", b"")
+            part = message.get("body", b"")
+            body += part
+            self.held += len(part)
+            self.gate.bytes += len(part)
             if len(body) > most:
                 raise too_large(f"The request has more than {most} bytes.")
+            if self.gate.bytes > self.gate.settings.max_bytes_in_flight:
+                raise overloaded()
             if not message.get("more_body", False):
                 return bytes(body)
 

@@ -77,8 +77,6 @@ class RemoteTower:
         self.in_trouble = False
         self.running_seconds = 0.0
         self.num_waiting = self.batches = self.items = 0
-        # Unknown here: how much may wait before a tower that grows is Ray's to say.
-        self.seconds_per_item = 0.0
 
     def start(self) -> None:
         """Ray has started it."""

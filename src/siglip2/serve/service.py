@@ -139,8 +139,7 @@ class Exchange:
                 in use.
         """
         # Before credit is held: turning away has to cost next to nothing, or a rush keeps the server busy.
-        self.service.engine.refuse_if_full(images=images)
-        with self.service.engine.in_use():
+        with self.service.engine.in_use(images=images):
             return await self._charged(work, images, texts, media_type, content)
 
     async def _charged(

@@ -98,6 +98,8 @@ class ServeSettings:
         aliases: further names that requests may give the default model.
         collections: files of the collections that requests may search, by name.
         max_body_bytes: of a request.
+        max_requests: that are served at a time; beyond it those that bring work get 503.
+        max_bytes_in_flight: of all their bodies; beyond it 503.
         max_images: in one request.
         max_texts: in one request: inputs, labels or documents, prompts counted one by one.
         max_text_characters: of one text.
@@ -120,6 +122,8 @@ class ServeSettings:
     aliases: tuple[str, ...] = ("siglip2",)
     collections: Mapping[str, Path] = field(default_factory=dict)
     max_body_bytes: int = 64 * 1024**2
+    max_requests: int = 512
+    max_bytes_in_flight: int = 1024**3
     max_images: int = 64
     max_texts: int = 2048
     max_text_characters: int = 8192
