@@ -142,6 +142,8 @@ def create_app(
         version=__version__,
         description=ABOUT,
         lifespan=lifespan,
+        docs_url=None,  # see routes.console
+        redoc_url=None,
     )
     app.state.service = service
     app.state.attempts = attempts

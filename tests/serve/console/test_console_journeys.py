@@ -96,6 +96,22 @@ def test_an_open_server_has_no_door(chromium, start, tmp_path):
         expect(page.locator(".empty")).to_contain_text("No collection is mounted here")
 
 
+def test_the_reference_needs_no_account_and_no_other_host(page, site):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{site.url}/docs")
+    expect(page.locator("h1")).to_have_text("API")
+    document = page.request.get(f"{site.url}/openapi.json").json()
+    count = sum(len(methods) for methods in document["paths"].values())
+    expect(page.locator("details.route")).to_have_count(count)
+    page.get_by_text("/v1/classify", exact=True).click()
+    route = page.locator("details[open]")
+    expect(route.locator("pre")).to_contain_text("/v1/classify")
+    expect(route).to_contain_text("max_num_patches")
+    expect(route).to_contain_text("score_type")
+    assert all(url.startswith(site.url) for url in asked)
+
+
 def test_theme_follows_the_system_until_one_is_chosen(page):
     colour = "getComputedStyle(document.body).backgroundColor"
     page.emulate_media(color_scheme="dark")

@@ -11,6 +11,7 @@ const VIEWS = {
   usage: { title: "Usage", load: () => import("./usage.js"), needs: "account" },
   credit: { title: "Credit", load: () => import("./credit.js"), needs: "account" },
   account: { title: "Account", load: () => import("./account.js"), needs: "account", aside: true },
+  api: { title: "API", load: () => import("./reference.js"), needs: "nothing", aside: true },
 };
 const at = (id) => document.getElementById(id);
 let shown = null; // the name of what is on the page, so that a changed balance does not draw it anew
@@ -21,6 +22,7 @@ function wanted() {
 }
 
 function allowed(view) {
+  if (view.needs === "nothing") return true;
   return view.needs === "asking" ? mayAsk() : session.account !== null;
 }
 

@@ -57,6 +57,12 @@ async def home() -> Response:
     return RedirectResponse("/console", 307)
 
 
+@router.get("/docs")
+async def docs() -> Response:
+    """To the reference, which is a view of the console: the framework's own page needs another host."""
+    return RedirectResponse("/console#/api", 307)
+
+
 @router.get("/console")
 async def page() -> Response:
     """The page."""
