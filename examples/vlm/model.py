@@ -117,7 +117,9 @@ class VisionLanguageModel(nn.Module):
     def states(self, seen: Sequence[Seen], ids: Tensor) -> Tensor:
         """(B, L, W) last states of the language model at the L text tokens; `PAD` fills rows of `ids`."""
         summary = self.summary(F.normalize(torch.stack([each.pooled for each in seen]), dim=-1) * 10)
-        joined = [pixel_shuffle(each.features[None], each.grid, JOIN)[0] for each in seen]
+        joined = [
+            pixel_shuffle(each.features[None], each.grid, JOIN, require_square=False)[0] for each in seen
+        ]
         visual = self.projector(pad_sequence(joined, batch_first=True))
         lengths = torch.tensor([len(each) for each in joined])
         real = torch.arange(visual.shape[1]) < lengths[:, None]

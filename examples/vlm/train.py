@@ -26,6 +26,9 @@ from split import Split
 
 from data import Turn, captions, questions, read_samples
 
+BLOCK = 16
+"""Steps whose turns are drawn together."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -63,17 +66,21 @@ class Options:
 
 
 def batch_of(split: Split, options: Options, step: int) -> tuple[list[Turn], list[int]]:
-    """Turns of a step and the picture shown with each; the same for the same seed and step."""
-    random = np.random.default_rng((options.seed, step))
+    """Turns of a step and the picture shown with each; the same for the same seed and step.
+
+    The turns of `BLOCK` steps are drawn together and shared out by length: little of a batch is padding.
+    """
+    block, place = divmod(step, BLOCK)
+    random = np.random.default_rng((options.seed, block))
     asked = round(options.questions_share * options.batch_size)
     counts = {"captions": options.batch_size - asked, "questions": asked}
-    chosen = [
-        split.turns[kind][index]
-        for kind, count in counts.items()
-        if split.turns[kind]
-        for index in random.integers(len(split.turns[kind]), size=count)
-    ]
-    return chosen, shown(chosen, len(split.pictures), options, random)
+    part, chosen = random.permutation(BLOCK)[place], []
+    for kind, count in counts.items():
+        if turns := split.turns[kind]:
+            drawn = [turns[index] for index in random.integers(len(turns), size=count * BLOCK)]
+            drawn.sort(key=lambda turn: len(turn.answer))
+            chosen += drawn[part * count : (part + 1) * count]
+    return chosen, shown(chosen, len(split.pictures), options, np.random.default_rng((options.seed, 1, step)))
 
 
 def shown(turns: Sequence[Turn], count: int, options: Options, random: np.random.Generator) -> list[int]:
@@ -93,7 +100,7 @@ def train(options: Options) -> dict:
         torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
-    started = time.perf_counter()
+    started, processor = time.perf_counter(), time.process_time()
     native = options.inputs == "naflex"
     samples = read_samples(options.data, "train", native=native, limit=options.limit)
     turns = {"captions": captions(samples), "questions": questions(samples)}
@@ -150,6 +157,7 @@ def train(options: Options) -> dict:
         "seconds": {"preparing": round(prepared), "training": round(trained)},
     }
     results["seconds"]["measuring"] = round(time.perf_counter() - started - prepared - trained)
+    results["seconds"]["of processor time"] = round(time.process_time() - processor)
     (options.out / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     return results
 
@@ -185,7 +193,8 @@ def interrupts() -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: bool(pressed)
     finally:
-        signal.signal(signal.SIGINT, before)
+        # None: a handler of another library, which Python cannot put back.
+        signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)
 
 
 def save(states: dict, file: Path, **others: object) -> None:

@@ -1,4 +1,4 @@
-"""Where in a photo a phrase is: a similarity per patch, and a picture of it.
+"""Where in a photo a phrase is, or where the pooling head looks: a number per patch, and a picture of it.
 
 The features of a patch do not live in the space of the texts; only the pooling head leads there. Attention
 over a single token gives it a weight of one, whatever the probe asks, so that the head applied to one patch
@@ -50,8 +50,30 @@ def similarity_map(checkpoint: Checkpoint, patches: PatchFeatures, text: np.ndar
     return project_patches(checkpoint, patches.features) @ text
 
 
+def attention_map(checkpoint: Checkpoint, features: np.ndarray) -> np.ndarray:
+    """Where the attention-pooling head looks, whatever the phrase.
+
+    Args:
+        checkpoint: holds the head's tensors.
+        features: (h, w, D) output of `Encoder.patch_features`.
+
+    Returns:
+        (h, w) float32, the mean of all heads; adds up to 1.
+    """
+    width, heads = checkpoint.config.vision.width, checkpoint.config.vision.num_heads
+    weight = checkpoint.read(f"{_HEAD}.attention.in_proj_weight")
+    bias = checkpoint.read(f"{_HEAD}.attention.in_proj_bias")
+    query = checkpoint.read(f"{_HEAD}.probe").reshape(width) @ weight[:width].T + bias[:width]
+    keys = features.reshape(-1, width) @ weight[width : 2 * width].T + bias[width : 2 * width]
+    scores = np.einsum("hk,nhk->hn", query.reshape(heads, -1), keys.reshape(len(keys), heads, -1))
+    scores /= np.sqrt(width / heads)
+    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares.mean(axis=0).reshape(features.shape[:2]).astype(np.float32)
+
+
 def draw_heatmap(photo: Image.Image, similarity: np.ndarray) -> Image.Image:
-    """Lay a similarity map over a photo, from clear and dark (least) to yellow (most).
+    """Lay a map over a photo, from clear and dark (least) to yellow (most).
 
     Colours span the map's own 2nd to 98th percentile: they compare places, and say nothing across photos.
 

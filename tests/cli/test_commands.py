@@ -239,10 +239,13 @@ def test_features_writes_arrays_and_heat_maps(siglip2, photos):
     with np.load("out/a.npz") as file:
         assert file["features"].shape == (4, 4, 32)
         assert file["similarity"].shape == (4, 4)
+        assert file["attention"].shape == (4, 4)
     with Image.open("out/a.heat.png") as picture:
         assert picture.size == (52, 40)
     siglip2("features", "photos/a.png", "--output-dir", "plain")
     assert [path.name for path in Path("plain").iterdir()] == ["a.npz"]
+    siglip2("features", "photos/a.png", "--output-dir", "looks", "--attention")
+    assert sorted(path.name for path in Path("looks").iterdir()) == ["a.attention.png", "a.npz"]
 
 
 def test_models_lists_every_checkpoint(siglip2):

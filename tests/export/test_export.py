@@ -9,6 +9,7 @@ from tests.tiny_model import random_photo, tiny_checkpoint
 
 import siglip2
 from siglip2.errors import InvalidInput
+from siglip2.export import files
 from siglip2.export.files import TOLERANCE, ExportFailed, export
 from siglip2.export.graphs import positions_in_graph
 from siglip2.network.positions import grid_positions
@@ -75,9 +76,10 @@ def test_naflex_in_onnx_runtime_with_mixed_grids(naflex_onnx):
     assert found == pytest.approx(encoder.embed_images(photos), abs=1e-4)
 
 
+@pytest.mark.parametrize("naflex", [False, True], ids=["fixed", "naflex"])
 @pytest.mark.parametrize("to", ["openvino", "torch-export"])
-def test_other_formats_are_checked_as_they_are_written(tmp_path, to):
-    found = export(tiny_checkpoint(tmp_path), tmp_path / "out", to)
+def test_other_formats_are_checked_as_they_are_written(tmp_path, to, naflex):
+    found = export(tiny_checkpoint(tmp_path, naflex=naflex), tmp_path / "out", to)
     assert set(found.differences) == {"vision", "text"}
     assert max(found.differences.values()) < TOLERANCE
     assert not (tmp_path / "out" / "model.safetensors").exists()
@@ -85,7 +87,7 @@ def test_other_formats_are_checked_as_they_are_written(tmp_path, to):
 
 def test_transformers_format_is_a_folder_that_loads(tmp_path):
     source = load_checkpoint("nano")
-    export(source, tmp_path, "transformers")
+    assert export(source, tmp_path, "transformers").differences == {"vision": 0, "text": 0}
     again = siglip2.load(str(tmp_path), precision="float32")
     texts = ["A Goldfish", "ÉCOLE"]
     assert again.embed_texts(texts) == pytest.approx(
@@ -93,10 +95,16 @@ def test_transformers_format_is_a_folder_that_loads(tmp_path):
     )
 
 
+def test_a_folder_with_other_weights_is_an_error(tmp_path, monkeypatch):
+    checkpoint, other = tiny_checkpoint(tmp_path), tiny_checkpoint(tmp_path, seed=1)
+    write = files.write_hf
+    monkeypatch.setattr(files, "write_hf", lambda _, folder: write(other, folder))
+    with pytest.raises(ExportFailed, match="other weights than the source in"):
+        export(checkpoint, tmp_path / "out", "safetensors")
+
+
 @pytest.mark.parametrize(("factor", "said"), [(1.01, r"1\.0e-02"), (float("nan"), "nan")])
 def test_a_file_with_other_numbers_is_an_error(tmp_path, monkeypatch, factor, said):
-    from siglip2.export import files
-
     monkeypatch.setitem(
         files._WRITERS,
         "torch-export",

@@ -110,6 +110,24 @@ def test_questions_are_as_often_yes_as_no(example):
     assert 3 not in {picture for picture, _ in dogs}
 
 
+def test_pictures_of_any_shape_share_a_batch(example):
+    from PIL import Image
+
+    module, words = example["model"], example["model"].Words.used_in(["a dog runs"])
+    model = module.build("naflex", words).eval()
+    sizes = [(300, 180), (64, 64), (90, 400)]
+    shown = [example["data"].to_picture(Image.new("RGB", size), model.tower.config, 64) for size in sizes]
+    assert len({picture.grid for picture in shown}) == 3
+    ids, answers = module.to_ids(words, ["a"] * 3, ["dog", "dog runs", "a dog"])
+    with module.torch.no_grad():
+        together = model.losses(model.look(shown), ids, answers)
+        alone = [
+            model.losses(model.look([each]), ids[i : i + 1], answers[i : i + 1])
+            for i, each in enumerate(shown)
+        ]
+    module.torch.testing.assert_close(together, module.torch.cat(alone), atol=1e-4, rtol=1e-4)
+
+
 def test_naflex_grids_are_even_and_within_the_budget(example):
     from dataclasses import replace
 

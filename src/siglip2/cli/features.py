@@ -1,4 +1,4 @@
-"""`siglip2 features`: patch features, and where in a photo a phrase is."""
+"""`siglip2 features`: patch features, where in a photo a phrase is, and where the model looks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,18 +24,21 @@ def features(
     *,
     output_dir: Path,
     phrase: str | None = None,
+    attention: bool = False,
     model: ModelOptions = DEFAULT_MODEL_OPTIONS,
     image: ImageOptions = DEFAULT_IMAGE_OPTIONS,
 ) -> int:
-    """Write the patch features of photos, and draw where a phrase is.
+    """Write the patch features of photos, and draw where a phrase is or where the model looks.
 
-    For every photo NAME.npz appears in the output folder, with `features` (h, w, D) and `grid`; with a phrase
-    also `similarity` (h, w), the cosine of each patch, and NAME.heat.png.
+    For every photo NAME.npz appears in the output folder, with `features` (h, w, D), `grid` and `attention`
+    (h, w), the share of each patch in what the pooling head looks at; with a phrase also `similarity` (h, w),
+    the cosine of each patch, and NAME.heat.png.
 
     Args:
         photos: files, folders or patterns.
         output_dir: made if missing.
         phrase: what to look for, such as "a dog".
+        attention: also draw NAME.attention.png, where the pooling head looks.
         model: which model.
         image: how images are fed.
     """
@@ -55,7 +58,7 @@ def features(
         for index, (photo, target) in enumerate(zip(found, targets, strict=True)):
             try:
                 [patches] = encoder.patch_features([photo], max_num_patches=image.max_num_patches)
-                _write(encoder, photo, patches, text, target)
+                _write(encoder, photo, patches, text, target, attention)
                 print(f"{photo}\t{patches.grid[0]}x{patches.grid[1]}\t{target}", flush=True)
             except InvalidImage as error:
                 broken.add([BrokenImage(index=index, name=photo, reason=str(error))])
@@ -64,19 +67,26 @@ def features(
 
 
 def _write(
-    encoder: "Encoder", photo: str, patches: "PatchFeatures", text: "np.ndarray | None", target: Path
+    encoder: "Encoder",
+    photo: str,
+    patches: "PatchFeatures",
+    text: "np.ndarray | None",
+    target: Path,
+    attention: bool,
 ) -> None:
     import numpy as np
 
-    arrays = {"features": patches.features, "grid": np.array(patches.grid)}
-    if text is not None:
-        from siglip2.heatmap import draw_heatmap, similarity_map
-        from siglip2.inputs.decode import load_image
+    from siglip2.heatmap import attention_map, draw_heatmap, similarity_map
+    from siglip2.inputs.decode import load_image
 
-        arrays["similarity"] = similarity_map(encoder.checkpoint, patches, text)
-        picture = draw_heatmap(load_image(photo), arrays["similarity"])
-        picture.save(target.with_suffix(".heat.png"))
-    np.savez(target, **arrays)  # pyright: ignore[reportArgumentType]
+    maps = {"attention": attention_map(encoder.checkpoint, patches.features)}
+    pictures = {"attention": "attention"} if attention else {}
+    if text is not None:
+        maps["similarity"] = similarity_map(encoder.checkpoint, patches, text)
+        pictures["similarity"] = "heat"
+    for name, ending in pictures.items():
+        draw_heatmap(load_image(photo), maps[name]).save(target.with_suffix(f".{ending}.png"))
+    np.savez(target, features=patches.features, grid=np.array(patches.grid), **maps)  # pyright: ignore[reportArgumentType]
 
 
 def _targets(photos: list[str], folder: Path) -> list[Path]:

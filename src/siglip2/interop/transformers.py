@@ -25,7 +25,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from siglip2.config import VisionConfig
 from siglip2.errors import InvalidInput
 from siglip2.interop.timm_names import TimmNames
-from siglip2.network.transformer import Encoder, EncoderLayer, split_heads
+from siglip2.network.attention_maps import layer_attention
+from siglip2.network.transformer import Encoder
 from siglip2.network.vision import PoolingAttention, PoolingHead, VisionEmbeddings
 
 
@@ -122,7 +123,7 @@ class _Tower(PreTrainedModel):
         attentions = None
         if output_attentions and states is not None:
             pairs = zip(self.encoder.layers, states, strict=False)
-            attentions = tuple(_attention_weights(layer, state, mask) for layer, state in pairs)
+            attentions = tuple(layer_attention(layer, state, mask) for layer, state in pairs)
         output = BaseModelOutputWithPooling(
             last_hidden_state=last,
             pooler_output=None if self.head is None else self.head(last, mask),
@@ -243,16 +244,3 @@ def _shape(config: SiglipVisionConfig | Siglip2VisionConfig) -> VisionConfig:
         position_grid=grid,
         num_channels=config.num_channels,
     )
-
-
-def _attention_weights(
-    layer: nn.Module, x: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"] | None
-) -> Float[Tensor, "B H N N"]:
-    """What the fused kernel does not give: the softmax of a layer's attention, computed a second time."""
-    assert isinstance(layer, EncoderLayer)
-    attention, normed = layer.self_attn, layer.layer_norm1(x)
-    q, k = (split_heads(proj(normed), attention.num_heads) for proj in (attention.q_proj, attention.k_proj))
-    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
-    if mask is not None:
-        scores = scores.masked_fill(~mask[:, None, None, :], torch.finfo(scores.dtype).min)
-    return scores.softmax(-1)
