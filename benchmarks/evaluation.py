@@ -1,18 +1,23 @@
 """What an evaluation costs beside embedding its images alone, and what a second task on them costs.
 
-    python benchmarks/evaluation.py --data DATA [--model nano] [--templates plain] [--write]
+    python benchmarks/evaluation.py --data DATA                            # nano
+    python benchmarks/evaluation.py --data DATA --model FOLDER --name "B/16-256, random weights" --limit 60
 
-In one run on one model: the images of a task, read and put through `Encoder.embed_images`; the task with an
-empty cache; other tasks on the same images. Prompts and captions are shown apart: they cost what texts cost.
-Times are wall-clock seconds, and processor seconds, which other work on the machine disturbs less.
+In one run on one model: the images of a task, read and put through `Encoder.embed_images`, and its texts
+through `Encoder.embed_texts`; the task with an empty cache; another task on the same images. Wall-clock time,
+the fastest of the rounds. Results are kept in benchmarks/results/evaluation.json and written into
+docs/benchmarks.md.
 """
 
 import json
+import os
+import platform
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -26,72 +31,123 @@ from siglip2.evals.tasks.retrieval import Retrieval
 from siglip2.evals.tasks.zero_shot import ZeroShotClassification
 from siglip2.prompts import label_prompts, resolve_templates
 
+REPOSITORY = Path(__file__).resolve().parent.parent
+RESULTS = REPOSITORY / "benchmarks" / "results" / "evaluation.json"
+PAGE = REPOSITORY / "docs" / "benchmarks.md"
+BEGIN = "<!-- evaluation: written by benchmarks/evaluation.py -->\n"
+END = "<!-- end of evaluation -->\n"
+
+SECOND = {"tiny_imagenet": "tiny_imagenet_representation_bias", "flickr8k": "flickr8k_gender"}
+"""Tasks, and another one on the same images."""
+
 
 def main(
-    data: Path, model: str = "nano", templates: str = "plain", rounds: int = 3, limit: int | None = None
+    data: Path,
+    model: str = "nano",
+    name: str | None = None,
+    templates: str = "plain",
+    rounds: int = 3,
+    limit: int | None = None,
+    tasks: tuple[str, ...] = tuple(SECOND),
 ) -> None:
     """Measure a model.
 
     Args:
         data: folder of the data sets.
         model: what to measure.
+        name: what the table calls it.
         templates: prompts of a class.
         rounds: the fastest of so many counts.
         limit: measure on so many images only, for a large model.
+        tasks: which to measure.
     """
     encoder = siglip2.load(model)
     protocol = with_encoder(Protocol(templates=templates), encoder)
-    results: dict[str, dict[str, float]] = {}
-    for name, seconds_tasks in {
-        "tiny_imagenet": ("tiny_imagenet_representation_bias",),
-        "flickr8k": ("flickr8k_gender",),
-    }.items():
-        runs = [_round(encoder, data, protocol, name, seconds_tasks, limit) for _ in range(rounds)]
-        results[name] = {key: min(run[key] for run in runs) for key in runs[0]}
-        found = results[name]
-        for kind in ("", ", processor"):
-            alone = found[f"images alone{kind}"] + found[f"texts alone{kind}"]
-            found[f"evaluation / images and texts alone{kind}"] = found[f"evaluation{kind}"] / alone
-        for other in seconds_tasks:
-            found[f"{other} / evaluation"] = found[other] / found["evaluation"]
-    print(json.dumps(results, indent=1))
+    kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    for task in tasks:
+        runs = [_round(encoder, data, protocol, task, limit) for _ in range(rounds)]
+        found = {key: min(run[key] for run in runs) for key in runs[0]}
+        found |= {"precision": protocol.precision, "processor": _processor(), "rounds": rounds}
+        kept[f"{name or model}: {task}"] = found
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    PAGE.write_text(before + BEGIN + section(kept) + END + rest.split(END)[1], encoding="utf-8")
+    print(section(kept))
 
 
-def _round(
-    encoder, data: Path, protocol: Protocol, name: str, others: tuple[str, ...], limit: int | None
-) -> dict[str, float]:
-    found = {}
+def section(results: dict[str, dict[str, Any]]) -> str:
+    """The part of docs/benchmarks.md."""
+    lines = [
+        "## Evaluation\n",
+        "`python benchmarks/evaluation.py --data DATA`, wall-clock seconds, fastest round, quiet machine.\n",
+        "| | images alone | texts alone | evaluation | / images | / images and texts | second task |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, found in results.items():
+        model, _, task = name.partition(": ")
+        images, texts, whole, other = (found[key] for key in ("images", "texts", "evaluation", "second"))
+        sizes = f"{found['image_count']:,} images, {found['text_count']:,} texts, {found['precision']}"
+        cells = [f"{seconds:.2f}" for seconds in (images, texts, whole)]
+        cells += [f"{whole / images:.2f}", f"{whole / (images + texts):.2f}", f"{other / whole:.3f}"]
+        lines.append(f"| {model}, {all_tasks()[task].title} ({sizes}) | {' | '.join(cells)} |")
+    processors = ", ".join(dict.fromkeys(found["processor"] for found in results.values()))
+    lines.append(f"\n{processors}. The second task on the same images as a share of the first.\n")
+    return "\n".join(lines)
+
+
+def _round(encoder, data: Path, protocol: Protocol, name: str, limit: int | None) -> dict[str, Any]:
     task = all_tasks()[name]
+    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         cache = EmbeddingCache(encoder, Path(folder) / "cache")
+        reading = Context(encoder=encoder, data=data, protocol=protocol, cache=cache, limit=limit)
+        images, texts = _inputs(task, reading)
+        # Towers are compiled by their first use, which is no part of anybody's work here.
+        encoder.embed_images([image.read() for image in images[:16]])
+        encoder.embed_texts(texts[:64])
+        found["image_count"], found["text_count"] = len(images), len(texts)
+        found["images"] = _seconds(lambda: encoder.embed_images([image.read() for image in images]))
+        found["texts"] = _seconds(lambda: encoder.embed_texts(texts))
+        # A context of its own: reading the data is a part of the evaluation.
         context = Context(encoder=encoder, data=data, protocol=protocol, cache=cache, limit=limit)
-        if isinstance(task, Retrieval):
-            sets = [task._captioned(context, language) for language in task.languages]
-            # Languages may have captions of different images.
-            images = list({image.key: image for each in sets for image in each.images}.values())
-            texts = [text for each in sets for text in each.captions]
-        else:
-            assert isinstance(task, ZeroShotClassification)
-            labelled = task.load(context)
-            templates = resolve_templates(protocol.templates)
-            images = [labelled.images[index] for index in context.limited(len(labelled.images))]
-            texts = [text for label in task.names(labelled) for text in label_prompts(label, templates)]
-        texts = list(dict.fromkeys(texts))
-        _timed(found, "images alone", lambda: encoder.embed_images([image.read() for image in images]))
-        _timed(found, "texts alone", lambda: encoder.embed_texts(texts))
         out = Path(folder) / "out"
-        _timed(found, "evaluation", lambda: run_tasks([task], context, out, again=True))
-        for other in others:
-            _timed(found, other, lambda name=other: run_tasks([all_tasks()[name]], context, out, again=True))
+        found["evaluation"] = _seconds(lambda: run_tasks([task], context, out, again=True))
+        other = all_tasks()[SECOND[name]]
+        found["second"] = _seconds(lambda: run_tasks([other], context, out, again=True))
         cache.close()
     return found
 
 
-def _timed(found: dict[str, float], name: str, work: Callable[[], object]) -> None:
-    wall, processor = time.perf_counter(), time.process_time()
+def _inputs(task, context: Context) -> tuple[list, list[str]]:
+    """Every picture and every text that a task embeds, once each."""
+    if isinstance(task, Retrieval):
+        sets = [task._captioned(context, language) for language in task.languages]
+        # Languages may have captions of different images.
+        images = list({image.key: image for each in sets for image in each.images}.values())
+        texts = [text for each in sets for text in each.captions]
+    else:
+        assert isinstance(task, ZeroShotClassification)
+        labelled = task.load(context)
+        templates = resolve_templates(context.protocol.templates)
+        images = [labelled.images[index] for index in context.limited(len(labelled.images))]
+        texts = [text for label in task.names(labelled) for text in label_prompts(label, templates)]
+    return images, list(dict.fromkeys(texts))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
     work()
-    found[name] = time.perf_counter() - wall
-    found[f"{name}, processor"] = time.process_time() - processor
+    return time.perf_counter() - started
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.machine()
+    return f"{os.cpu_count()} cores, {model}"
 
 
 if __name__ == "__main__":

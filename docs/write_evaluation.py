@@ -5,6 +5,8 @@
 `tests/evals/test_published_page.py` fails where the page and the package differ.
 """
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from siglip2.config import PUBLISHED
@@ -14,6 +16,8 @@ from siglip2.evals.registry import all_tasks
 PAGE = Path(__file__).resolve().parent / "evaluation.md"
 BEGIN = "<!-- tables: written by docs/write_evaluation.py -->\n"
 END = "<!-- end of tables -->\n"
+ELSEWHERE = PAGE.with_name("published_elsewhere.json")
+"""Tables of the paper that need models trained around the encoder, which other repositories do."""
 
 GROUPS = {
     "Classification (Tables 1 and 7)": (
@@ -59,21 +63,25 @@ def tables() -> str:
         for name in rows:
             values = [_value(column, figures[name].get(column)) for column in columns]
             parts.append(f"| {name.replace('@', ', ')} | " + " | ".join(values) + " |")
-        known = [task for task in tasks if task in {each.published for each in all_tasks().values()}]
+        known = [task for task in tasks if task in all_tasks() and all_tasks()[task].published == task]
         missing = [task for task in tasks if task not in known]
-        if known:
-            parts.append(
-                f"\n`siglip2 eval google/siglip2-CHECKPOINT --data DATA --tasks {' '.join(known)}`"
-                + (
-                    " (NaFlex: `--max-num-patches` as after the comma)"
-                    if any("@" in name for name in rows)
-                    else ""
-                )
-            )
-        if missing:
-            parts.append(f"\nNo task here yet: {', '.join(missing)}.")
-        parts.append("")
-    return "\n".join(parts)
+        assert known, f"no task measures {title}"
+        naflex = " (NaFlex: `--max-num-patches` as after the comma)" if any("@" in n for n in rows) else ""
+        command = f"siglip2 eval google/siglip2-CHECKPOINT --data DATA --tasks {' '.join(known)}"
+        parts.append(f"\n`{command}`{naflex}. None of these {len(rows)} rows was run here.\n")
+        assert not missing, f"no task measures {missing}"
+    return "\n".join([*parts, *_elsewhere()])
+
+
+def _elsewhere() -> Iterator[str]:
+    """Tables that no command here measures."""
+    for title, table in json.loads(ELSEWHERE.read_text(encoding="utf-8")).items():
+        yield f"### {title}\n"
+        yield f"| | {' | '.join(table['columns'])} |"
+        yield "|---" * (len(table["columns"]) + 1) + "|"
+        for name, values in table["rows"].items():
+            yield f"| {name} | {' | '.join(f'{value:.1f}' for value in values)} |"
+        yield f"\n{table['note']} Run by no one here.\n"
 
 
 def page_with_tables(page: str) -> str:

@@ -14,9 +14,11 @@ from tests.evals.conftest import jpeg, write_photo
 
 from siglip2.errors import InvalidInput
 from siglip2.evals.formats import captioned, dense, places, referring, text_in_images
+from siglip2.evals.formats.box_captions import counting_captions, relation_captions
 from siglip2.evals.formats.labelled import read_labelled
 from siglip2.evals.formats.navi import read_navi
-from siglip2.evals.images import TarSlice
+from siglip2.evals.formats.shards import Sample
+from siglip2.evals.images import ImageFile, TarSlice
 
 
 def write_tar(path, files: dict[str, bytes], mode: Literal["w", "w:gz"] = "w") -> None:
@@ -82,6 +84,54 @@ def test_parquet_of_datasets(tmp_path):
     assert found.class_names == ("cat", "dog")
     assert found.labels.tolist() == [1, 0, 1]
     assert found.images[1].read() == jpeg(1)
+
+
+def test_several_classes_an_image(tmp_path):
+    """As clip_benchmark's tars and as lists in Parquet."""
+    files = {}
+    for index, present in enumerate(([1, 0, 1], [0, 1, 0])):
+        buffer = io.BytesIO()
+        np.save(buffer, np.array(present))
+        files |= {f"s{index}.jpg": jpeg(index), f"s{index}.npy": buffer.getvalue()}
+    write_tar(tmp_path / "tars" / "test" / "0.tar", files)
+    found = read_labelled(tmp_path / "tars", "test")
+    assert found.labels.tolist() == [[True, False, True], [False, True, False]]
+    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as parquet
+
+    rows = [{"bytes": jpeg(index), "path": None} for index in range(2)]
+    table = pyarrow.table({"image": rows, "labels": [[0, 2], []]})
+    feature = {"feature": {"names": ["cat", "dog", "hat"], "_type": "ClassLabel"}, "_type": "Sequence"}
+    described = json.dumps({"info": {"features": {"labels": feature}}})
+    parquet.write_table(table.replace_schema_metadata({"huggingface": described}), tmp_path / "test.parquet")
+    found = read_labelled(tmp_path, "test")
+    assert found.class_names == ("cat", "dog", "hat")
+    assert found.labels.tolist() == [[True, False, True], [False, False, False]]
+
+
+def box_sample(key: str, **objects) -> Sample:
+    entries = [{"name": name, "box_xywh": box, "crowd": 0} for name, all_ in objects.items() for box in all_]
+    content = json.dumps({"wh": [100, 100], "objects": entries}).encode()
+    return Sample(ImageFile(key, b""), {"json": content})
+
+
+def test_captions_from_boxes():
+    """Numbers and places, and nothing where the boxes leave it open."""
+    left, right, below, tiny = [0, 0, 20, 90], [60, 0, 30, 90], [0, 92, 30, 8], [50, 50, 2, 2]
+    samples = [
+        box_sample("a", dog=[left], bus=[right, below]),
+        box_sample("b", person=[left] * 6, apple=[tiny], scissors=[right]),
+        box_sample("c", cat=[left], apple=[right], tv=[below]),
+    ]
+    counted = list(counting_captions(samples))
+    assert [(each.image.key, each.right) for each in counted] == [
+        ("a", "one dog"), ("a", "two buses"), ("c", "one cat"), ("c", "one apple"), ("c", "one tv"),
+    ]  # fmt: skip
+    assert counted[1].wrong == ("one bus", "three buses", "four buses", "five buses")
+    told = [(each.right, each.wrong) for each in relation_captions(samples)]
+    assert ("an apple to the right of a cat", ("an apple to the left of a cat",)) in told
+    assert ("a cat above a tv", ("a cat below a tv",)) in told
+    assert len(told) == 2  # the apple and the tv are apart along both sides
 
 
 def test_a_folder_of_none_of_them(tmp_path):

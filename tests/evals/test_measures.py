@@ -9,7 +9,7 @@ from siglip2.evals.metrics.boxes import box_iou, within
 from siglip2.evals.metrics.calibration import reliability
 from siglip2.evals.metrics.depth import depth_errors, normal_errors, normals_from_depth
 from siglip2.evals.metrics.hits import retrieval_ranks
-from siglip2.evals.metrics.ranking import best_classes, class_ranks
+from siglip2.evals.metrics.ranking import any_right, best_classes, class_ranks
 from siglip2.evals.metrics.segmentation import mean_iou, overlaps
 from siglip2.evals.probes.least_squares import draw_shots, few_shot_predictions
 
@@ -35,6 +35,13 @@ def test_ties_count_against_the_model_unless_asked():
     assert (ranks.image_to_text == 19).all()
     ordered = retrieval_ranks(same, same, np.arange(20), ties="order")
     assert ordered.text_to_image.tolist() == list(range(20))
+
+
+def test_any_of_several_right_classes():
+    scores = np.array([[0.3, 0.9, 0.1], [0.5, 0.5, 0.1], [0.2, 0.1, 0.0], [0.4, 0.4, 0.4]])
+    accepted = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 1]], bool)
+    assert any_right(scores, accepted).tolist() == [True, False, False, True]
+    assert any_right(scores, accepted, ties="for").tolist() == [True, True, False, True]
 
 
 def captioned(seed: int = 0):

@@ -20,6 +20,7 @@ from siglip2.evals.intervals import resampled, share
 from siglip2.evals.metrics.segmentation import mean_iou
 from siglip2.evals.published import published_value
 from siglip2.evals.registry import SETS, all_tasks, choose_tasks
+from siglip2.evals.report.table import explanations
 from siglip2.evals.results import Outcome, read_results, write_result
 from siglip2.evals.runner import run_tasks
 
@@ -96,12 +97,29 @@ def test_explain_says_what_a_switch_costs(encoder, context, tmp_path):
     def other(protocol):
         return replace(faulty, protocol=replace(protocol, image_preset=faulty.protocol.image_preset))
 
-    (report,) = run_tasks(choose_tasks(["tiny_imagenet"]), faulty, tmp_path, explain=other)
+    (report,) = run_tasks(choose_tasks(["tiny_imagenet"]), faulty, tmp_path, explain=other, always=True)
     assert report.result is not None
     paper = all_tasks()["tiny_imagenet"].run(context).measures["top_1"].value
     assert report.result["explained"]["templates"] == pytest.approx(
         report.result["measures"]["top_1"]["value"] - paper
     )
+
+
+def test_a_figure_that_differs_from_the_papers_is_explained(encoder, context, tmp_path, monkeypatch):
+    """Only then, when nobody asks; what no switch explains is said as well."""
+    write_classes(context.data / "tiny_imagenet", count=30)
+    faulty = make_context(encoder, context.data, context.cache, templates="plain")
+    (task,) = choose_tasks(["tiny_imagenet"])
+    measured = task.run(faulty).measures["top_1"].value
+    for published, states in ((measured, False), (0.0, True)):
+        monkeypatch.setattr("siglip2.evals.runner._published", lambda *_, p=published: {"top_1": p})
+        (report,) = run_tasks([task], faulty, tmp_path / str(states), explain=lambda _: context)
+        assert report.result is not None
+        lines = explanations(report.result)
+        assert bool(report.result["explained"]) == states
+        assert bool(lines) == states
+    assert "in the paper 0.00: templates accounts for" in lines[0]
+    assert "stay unexplained by any switch" in lines[0]
 
 
 def write_cases(folder, right):

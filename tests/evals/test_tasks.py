@@ -50,12 +50,12 @@ def test_a_planted_fault_is_reported(encoder, context, switch):
         faulty = replace(faulty, protocol=replace(faulty.protocol, lowercase="none"))
     (name,) = {each.switch for each in faulty.deviations} - {each.switch for each in context.deviations}
     assert name == next(iter(switch))
-    assert "in the paper" in str(faulty.deviations[-1])
+    assert all("in the paper" in str(each) for each in faulty.deviations)
 
 
 def replace_preset(context):
-    """The tiny model's own pixels are transformers', which is one deviation."""
-    return [each for each in context.deviations if each.switch == "image_preset"]
+    """The tiny model's own pixels are transformers', and a processor may have its own fast arithmetic."""
+    return [each for each in context.deviations if each.switch in ("image_preset", "precision")]
 
 
 def test_a_template_or_case_changes_the_result(encoder, context):
@@ -134,7 +134,7 @@ def at_chance(outcome: Outcome, main: str) -> bool:
 
 CHANCE = (
     "tiny_imagenet tiny_imagenet_10shot tiny_imagenet_linear babel_tiny_imagenet flickr8k coco_mini "
-    "coco_mini_pointing flickr8k_gender"
+    "coco_mini_pointing coco_mini_counting coco_mini_relations flickr8k_gender"
 )
 
 
@@ -148,8 +148,29 @@ def test_knowing_nothing_scores_at_chance(name, encoder, shared_data):
     assert at_chance(task.run(context), task.main)
 
 
-@pytest.mark.parametrize("name", ["camvid", "depth_rgbd", "normals_rgbd"])
-def test_noise_as_patches_is_no_better_than_a_constant(name, encoder, shared_data):
+@pytest.mark.parametrize("name", ["camvid", "camvid_open_vocabulary"])
+def test_masks_of_noise_are_at_chance(name, encoder, shared_data):
+    pytest.importorskip("torch")
+    context = make_context(encoder, shared_data, KnowsNothing(encoder, None), templates="plain")
+    task = all_tasks()[name]
+    if task.trains:
+        task = replace(task, steps=30)  # pyright: ignore[reportArgumentType]
+    assert at_chance(task.run(replace(context, limit=60, examples=False)), task.main)
+
+
+def test_convolutions_over_noise_know_the_layout_at_most(encoder, shared_data):
+    pytest.importorskip("torch")
+    context = make_context(encoder, shared_data, KnowsNothing(encoder, None))
+    task = replace(all_tasks()["camvid_dpt"], steps=30)  # pyright: ignore[reportArgumentType]
+    outcome = task.run(replace(context, limit=40, examples=False))
+    assert outcome.chance is not None
+    assert outcome.measures["miou"].low <= outcome.chance
+    assert outcome.chance > 0.1
+
+
+@pytest.mark.parametrize("name", ["depth_rgbd", "normals_rgbd"])
+def test_noise_is_no_better_than_a_constant(name, encoder, shared_data):
+    """Errors: a head that is fitted to noise ends at the best constant answer, or behind it."""
     pytest.importorskip("torch")
     context = replace(
         make_context(encoder, shared_data, KnowsNothing(encoder, None)), limit=40, examples=False
@@ -157,18 +178,14 @@ def test_noise_as_patches_is_no_better_than_a_constant(name, encoder, shared_dat
     task = replace(all_tasks()[name], steps=60)  # pyright: ignore[reportArgumentType]
     outcome = task.run(context)
     assert outcome.chance is not None
-    value = outcome.measures[task.main].value
-    if name == "camvid":  # higher is better
-        assert value < 2.5 * outcome.chance
-    else:
-        assert value > 0.9 * outcome.chance
+    assert outcome.measures[task.main].high >= outcome.chance
 
 
 def test_expressions_by_noise_are_at_chance(encoder, shared_data):
     pytest.importorskip("torch")
     context = replace(make_context(encoder, shared_data, KnowsNothing(encoder, None)), limit=200)
-    outcome = replace(all_tasks()["coco_mini_expressions"], steps=10).run(context)  # pyright: ignore[reportArgumentType]
-    assert outcome.measures["accuracy@0.5"].value < 0.1
+    task = replace(all_tasks()["coco_mini_expressions"], steps=10)  # pyright: ignore[reportArgumentType]
+    assert at_chance(task.run(context), task.main)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +28,7 @@ def eval(
     max_num_patches: int | None = None,
     seed: int = 0,
     again: bool = False,
-    explain: bool = False,
+    explain: Literal["differing", "always", "never"] = "differing",
     runner: ModelOptions = DEFAULT_MODEL_OPTIONS,
 ) -> int:
     """Measure a model the way the paper does.
@@ -53,7 +52,8 @@ def eval(
         max_num_patches: NaFlex models, the most patches of an image.
         seed: of every random choice.
         again: measure anew what is there already.
-        explain: run once more for every switch that is not the paper's, and say what it costs.
+        explain: run once more for every switch that is not the paper's, and say what it costs: where the
+            paper's figure lies outside the interval, always, or never.
         runner: how the model runs.
     """
     actions: dict[str, Callable[..., int]] = {"list": _list, "compare": _compare, "report": _report}
@@ -96,19 +96,20 @@ def _measure(
 ) -> int:
     from siglip2.encoder import load
     from siglip2.evals.cache import EmbeddingCache
+    from siglip2.evals.protocol import with_encoder
     from siglip2.evals.report.table import print_report
     from siglip2.evals.runner import run_tasks
     from siglip2.evals.task import Context
 
-    opened: dict[tuple[str, str], EmbeddingCache] = {}
+    opened: dict[tuple[str, ...], EmbeddingCache] = {}
 
-    def context(wanted) -> Context:
-        key = (wanted.lowercase, wanted.image_preset)
+    def context(wanted, precision=None) -> Context:
+        key = (wanted.lowercase, wanted.image_preset, precision or wanted.precision)
         if key not in opened:
             encoder = load(
                 model,
                 runtime=runner.runtime,
-                precision=runner.precision,
+                precision=precision or wanted.precision,
                 device=runner.device,
                 image_preset=wanted.image_preset,
                 lowercase=wanted.lowercase,
@@ -116,26 +117,34 @@ def _measure(
                 offline=runner.offline,
             )
             opened[key] = EmbeddingCache(encoder, cache, max_num_patches=max_num_patches)
+            opened[(*key[:2], encoder.runtime.precision)] = opened[key]  # what `auto` turned out to be
         return Context(
             encoder=opened[key].encoder,
             data=data,
-            protocol=wanted,
+            protocol=with_encoder(wanted, opened[key].encoder),
             cache=opened[key],
             limit=limit,
             seed=seed,
             progress=sys.stderr.isatty(),
         )
 
-    first = context(replace(protocol))
+    # What `auto` stands for only the opened model knows.
+    first = context(protocol, runner.precision)
     for deviation in first.deviations:
         print(f"differs from the paper: {deviation}", file=sys.stderr)
     folder = output / str(model).rstrip("/").rsplit("/", 1)[-1]
     if max_num_patches:
         folder = folder.with_name(f"{folder.name}@{max_num_patches}")
     reports = run_tasks(
-        tasks, first, folder, again=again, explain=context if explain else None, report=print_report
+        tasks,
+        first,
+        folder,
+        again=again,
+        explain=None if explain == "never" else context,
+        always=explain == "always",
+        report=print_report,
     )
-    for each in opened.values():
+    for each in set(opened.values()):
         each.close()
     print(f"results in {folder}", file=sys.stderr)
     return 1 if any(report.state == "failed" for report in reports) else 0

@@ -1,65 +1,27 @@
-"""The tasks themselves: data, reader and settings of each."""
+"""The tasks of classification and retrieval: data, reader and settings of each."""
+
+from dataclasses import replace
 
 from siglip2.evals import data_sets as data
 from siglip2.evals import readers as read
 from siglip2.evals.class_names import clip_data_sets, imagenet
+from siglip2.evals.data_sets_clip import clip_data_set
 from siglip2.evals.formats import text_in_images
 from siglip2.evals.task import Task
 from siglip2.evals.tasks.babel_imagenet import BabelImageNet
 from siglip2.evals.tasks.bias import GenderAssociation, RepresentationBias
+from siglip2.evals.tasks.choices import CaptionChoice
 from siglip2.evals.tasks.composition import SugarCrepe, Winoground, read_winoground
-from siglip2.evals.tasks.depth import DepthProbe, NormalsProbe
 from siglip2.evals.tasks.few_shot import FewShot
 from siglip2.evals.tasks.linear_probe import LinearProbe
-from siglip2.evals.tasks.open_vocabulary import OpenVocabularySegmentation
-from siglip2.evals.tasks.pointing import PointingGame
-from siglip2.evals.tasks.referring import ReferringExpressions
 from siglip2.evals.tasks.retrieval import Retrieval
-from siglip2.evals.tasks.segmentation import SegmentationProbe
 from siglip2.evals.tasks.zero_shot import ZeroShotClassification
 
 XM3600_LANGUAGES = (
-    *(
-        "ar",
-        "bn",
-        "cs",
-        "da",
-        "de",
-        "el",
-        "en",
-        "es",
-        "fa",
-        "fi",
-        "fil",
-        "fr",
-        "he",
-        "hi",
-        "hr",
-        "hu",
-        "id",
-        "it",
-    ),
-    *(
-        "ja",
-        "ko",
-        "mi",
-        "nl",
-        "no",
-        "pl",
-        "pt",
-        "quz",
-        "ro",
-        "ru",
-        "sv",
-        "sw",
-        "te",
-        "th",
-        "tr",
-        "uk",
-        "vi",
-        "zh",
-    ),
-)
+    "ar", "bn", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fil", "fr", "he", "hi", "hr", "hu", "id",
+    "it", "ja", "ko", "mi", "nl", "no", "pl", "pt", "quz", "ro", "ru", "sv", "sw", "te", "th", "tr", "uk",
+    "vi", "zh",
+)  # fmt: skip
 XTD10_LANGUAGES = ("en", "de", "fr", "cs", "zh", "ru", "pl", "tr", "ko", "it", "es")
 FLICKR8K_LANGUAGES = ("en", "zh", "ar", "de", "fr_mt30k", "cs_mt30k")
 
@@ -171,17 +133,26 @@ def imagenet_family() -> list[Task]:
 
 def clip_family() -> list[Task]:
     """CLIP's data sets."""
-    return [
+    tasks = [
         ZeroShotClassification(
             name=name,
             title=f"{entry['title']} zero-shot",
-            data=(data.clip_data_set(name, entry["title"]),),
+            data=(clip_data_set(name, entry["title"]),),
             split="test",
             class_names=tuple(each if isinstance(each, str) else each[0] for each in entry["class_names"]),
             templates=tuple(entry["templates"]),
         )
         for name, entry in clip_data_sets().items()
     ]
+    pascal = next(task for task in tasks if task.name == "voc2007")
+    several = replace(
+        pascal,
+        name="voc2007_multilabel",
+        title="PascalVOC2007 zero-shot, several classes an image",
+        data=(clip_data_set("voc2007_multilabel", pascal.title),),
+        main="mean_average_precision",
+    )
+    return [*tasks, several]
 
 
 def retrieval() -> list[Task]:
@@ -248,127 +219,18 @@ def retrieval() -> list[Task]:
             data=(data.OWN_CAPTIONS,),
             read=read.own_captions,
         ),
+        CaptionChoice(
+            name="coco_mini_counting",
+            title="How many: captions by rule over COCO boxes",
+            data=(data.COCO_MINI,),
+            read=read.coco_mini_counts,
+        ),
+        CaptionChoice(
+            name="coco_mini_relations",
+            title="Where: captions by rule over COCO boxes",
+            data=(data.COCO_MINI,),
+            read=read.coco_mini_relations,
+        ),
         SugarCrepe(name="sugarcrepe", title="SugarCrepe", data=(data.SUGARCREPE,)),
         Winoground(name="winoground", title="Winoground", data=(data.WINOGROUND,), read=read_winoground),
-    ]
-
-
-def dense() -> list[Task]:
-    """A value for every pixel, and boxes."""
-    probe = SegmentationProbe
-    return [
-        probe(name="camvid", title="CamVid linear probe", data=(data.CAMVID,), read=read.camvid),
-        probe(
-            name="camvid_dpt",
-            title="CamVid DPT probe",
-            data=(data.CAMVID,),
-            read=read.camvid,
-            head="dpt",
-            steps=300,
-        ),
-        OpenVocabularySegmentation(
-            name="camvid_open_vocabulary",
-            title="CamVid without training",
-            data=(data.CAMVID,),
-            read=read.camvid,
-        ),
-        probe(
-            name="coco_mini_masks",
-            title="COCO masks linear probe, 100 images",
-            data=(data.COCO_MINI,),
-            read=read.coco_mini_masks,
-            test_split="val",
-            steps=500,
-        ),
-        probe(
-            name="ade20k",
-            title="ADE20k linear probe",
-            data=(data.ADE20K,),
-            read=read.ade20k,
-            train_split="training",
-            test_split="validation",
-            steps=40_000,
-            published="ade20k",
-        ),
-        probe(
-            name="pascal",
-            title="PASCAL VOC linear probe",
-            data=(data.PASCAL,),
-            read=read.pascal,
-            test_split="val",
-            steps=10_000,
-            published="pascal",
-        ),
-        DepthProbe(
-            name="depth_rgbd",
-            title="Depth linear probe, two rooms",
-            data=(data.DEPTH_RGBD,),
-            read=read.depth_rgbd,
-        ),
-        NormalsProbe(
-            name="normals_rgbd",
-            title="Surface normals linear probe, two rooms",
-            data=(data.DEPTH_RGBD,),
-            read=read.kitchen_rgbd,
-            focal=585 / 640,
-        ),
-        DepthProbe(
-            name="nyuv2_depth",
-            title="NYUv2 depth linear probe",
-            data=(data.NYUV2,),
-            read=read.nyuv2,
-            steps=38_400,
-            published="nyuv2_depth",
-        ),
-        NormalsProbe(
-            name="nyuv2_normals",
-            title="NYUv2 surface normals linear probe",
-            data=(data.NYUV2,),
-            read=read.nyuv2,
-            focal=518.9 / 640,
-            steps=38_400,
-            published="nyuv2_normals",
-        ),
-        DepthProbe(
-            name="navi_depth",
-            title="NAVI depth linear probe",
-            data=(data.NAVI,),
-            read=read.navi,
-            test_split="val",
-            steps=38_400,
-            published="navi_depth",
-        ),
-        NormalsProbe(
-            name="navi_normals",
-            title="NAVI surface normals linear probe",
-            data=(data.NAVI,),
-            read=read.navi,
-            test_split="val",
-            steps=38_400,
-            published="navi_normals",
-        ),
-        ReferringExpressions(
-            name="refcoco",
-            title="RefCOCO, RefCOCO+ and RefCOCOg",
-            data=(data.REFCOCO,),
-            read_train=read.refcoco_train,
-            tests=read.refcoco_tests(),
-            steps=100_000,
-            published="refcoco",
-        ),
-        ReferringExpressions(
-            name="coco_mini_expressions",
-            title="Template expressions over COCO, made by rule",
-            data=(data.COCO_MINI,),
-            read_train=read.expressions_train,
-            tests={"accuracy@0.5": read.expressions_val},
-            steps=100,
-            blind=True,
-        ),
-        PointingGame(
-            name="coco_mini_pointing",
-            title="Pointing game over COCO, without training",
-            data=(data.COCO_MINI,),
-            read=read.expressions_val,
-        ),
     ]

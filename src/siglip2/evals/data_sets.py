@@ -2,17 +2,21 @@
 
 from siglip2.evals.task import DataSet
 
-_CLASSES = "a folder for each class under {split}/, or WebDataset tars with .cls, or Parquet of `datasets`"
+_CLASSES = (
+    "a folder for each class under {split}/, or WebDataset tars with .cls (.npy where an image has several "
+    "classes), or Parquet of `datasets`"
+)
 _RESEARCH = "research use only"
 
 
-def _classes(folder: str, title: str, licence: str, page: str, split: str = "test") -> DataSet:
+def labelled_data_set(folder: str, title: str, licence: str, page: str, split: str = "test") -> DataSet:
+    """Data in any of the formats of labelled images."""
     return DataSet(
         folder=folder, title=title, licence=licence, page=page, layout=_CLASSES.replace("{split}", split)
     )
 
 
-IMAGENET = _classes(
+IMAGENET = labelled_data_set(
     "imagenet",
     "ImageNet-1k",
     f"ImageNet terms, {_RESEARCH}",
@@ -26,12 +30,12 @@ IMAGENET_REAL = DataSet(
     page="github.com/google-research/reassessed-imagenet",
     layout="real.json beside the val images of ImageNet, whose file names keep their numbers",
 )
-IMAGENET_V2 = _classes(
+IMAGENET_V2 = labelled_data_set(
     "imagenet_v2", "ImageNet v2 (matched frequency)", "MIT", "github.com/modestyachts/ImageNetV2", "test"
 )
-IMAGENET_A = _classes("imagenet_a", "ImageNet-A", "MIT", "github.com/hendrycks/natural-adv-examples")
-IMAGENET_R = _classes("imagenet_r", "ImageNet-R", "MIT", "github.com/hendrycks/imagenet-r")
-IMAGENET_SKETCH = _classes(
+IMAGENET_A = labelled_data_set("imagenet_a", "ImageNet-A", "MIT", "github.com/hendrycks/natural-adv-examples")
+IMAGENET_R = labelled_data_set("imagenet_r", "ImageNet-R", "MIT", "github.com/hendrycks/imagenet-r")
+IMAGENET_SKETCH = labelled_data_set(
     "imagenet_sketch", "ImageNet-Sketch", "MIT", "github.com/HaohanWang/ImageNet-Sketch", "test"
 )
 OBJECTNET = DataSet(
@@ -41,7 +45,7 @@ OBJECTNET = DataSet(
     page="objectnet.dev",
     layout="images/ with a folder for each class, and mappings/ as published",
 )
-TINY_IMAGENET = _classes(
+TINY_IMAGENET = labelled_data_set(
     "tiny_imagenet",
     "Tiny ImageNet",
     f"ImageNet terms, {_RESEARCH}",
@@ -228,9 +232,4 @@ OWN_CAPTIONS = DataSet(
     page="your own photos",
     layout="captions.csv, captions.jsonl or *.parquet of path and caption, the photos beside it",
 )
-OWN_CLASSES = _classes("classes", "labelled photos of your own", "yours", "your own photos")
-
-
-def clip_data_set(folder: str, title: str) -> DataSet:
-    """One of CLIP's data sets."""
-    return _classes(folder, title, "its publisher's", "github.com/openai/CLIP/blob/main/data/prompts.md")
+OWN_CLASSES = labelled_data_set("classes", "labelled photos of your own", "yours", "your own photos")

@@ -24,6 +24,7 @@ class Protocol:
         image_preset: how pixels reach the model's resolution.
         ties: whether a wrong answer of the same score stands in front of the right one (`against`), or
             whatever comes first in the corpus (`order`).
+        precision: of the towers' arithmetic.
     """
 
     templates: str = "clip81"
@@ -31,6 +32,7 @@ class Protocol:
     lowercase: Lowercase = "ascii"
     image_preset: ImagePreset = "reference"
     ties: Literal["against", "order"] = "against"
+    precision: str = "float32"
 
 
 PAPER = Protocol()
@@ -45,6 +47,7 @@ _REASONS = {
     "canonicalize": "the reference drops punctuation and case from names and templates",
     "lowercase": "captions that are not lower-cased cost three points of COCO retrieval",
     "image_preset": "another resize moves results by tenths of a point",
+    "precision": "another arithmetic than that of the reference moves results by tenths of a point",
     "ties": "ties in the order of the corpus flatter a model that cannot tell its answers apart",
 }
 
@@ -77,5 +80,10 @@ def single_switches(protocol: Protocol) -> Iterator[tuple[str, Protocol]]:
 
 
 def with_encoder(protocol: Protocol, encoder: Encoder) -> Protocol:
-    """The protocol that an opened encoder really follows: its own case and pixels."""
-    return replace(protocol, lowercase=encoder.lowercase, image_preset=encoder.image_preset)
+    """The protocol that an opened encoder really follows: its own case, pixels and arithmetic."""
+    return replace(
+        protocol,
+        lowercase=encoder.lowercase,
+        image_preset=encoder.image_preset,
+        precision=encoder.runtime.precision,
+    )

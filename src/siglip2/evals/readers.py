@@ -11,6 +11,7 @@ import numpy as np
 from siglip2.errors import InvalidInput
 from siglip2.evals.class_names import imagenet
 from siglip2.evals.formats import captioned, dense, places, referring
+from siglip2.evals.formats.box_captions import Choice, counting_captions, relation_captions
 from siglip2.evals.formats.captioned import CaptionedImages
 from siglip2.evals.formats.dense import DenseImages, lookup_of
 from siglip2.evals.formats.labelled import LabelledImages, read_labelled
@@ -121,6 +122,20 @@ def _samples(context: Context, data: DataSet, split: str) -> list[Sample]:
 def coco_mini(context: Context, data: DataSet, language: str) -> CaptionedImages:
     """The 283 val images."""
     return captioned.read_tars(_samples(context, data, "val"), language)
+
+
+def coco_mini_counts(context: Context, data: DataSet) -> list[Choice]:
+    """Captions by rule over all pictures with boxes."""
+    return list(counting_captions(_boxed(context, data)))
+
+
+def coco_mini_relations(context: Context, data: DataSet) -> list[Choice]:
+    """Captions by rule over all pictures with boxes."""
+    return list(relation_captions(_boxed(context, data)))
+
+
+def _boxed(context: Context, data: DataSet) -> list[Sample]:
+    return [sample for split in ("train", "val") for sample in _samples(context, data, split)]
 
 
 def text_in_images(

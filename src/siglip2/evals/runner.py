@@ -47,6 +47,7 @@ def run_tasks(
     *,
     again: bool = False,
     explain: Callable[[Any], Context] | None = None,
+    always: bool = False,
     report: Callable[[TaskReport], None] = lambda _: None,
 ) -> list[TaskReport]:
     """Run tasks and write one result file each.
@@ -56,13 +57,15 @@ def run_tasks(
         context: model, protocol, data.
         output: folder of this model's results.
         again: measure anew what is there already.
-        explain: opens a context for another protocol; each task is then run once more per deviating switch,
-            with that switch put back, to say what it costs.
+        explain: opens a context for another protocol; a task whose published figure lies outside of the
+            measured interval is then run once more per deviating switch, with that switch put back, to say
+            what it costs.
+        always: explain every task.
         report: called after each task.
     """
     reports = []
     for task in tasks:
-        finished = _run_task(task, context, output, again, explain)
+        finished = _run_task(task, context, output, again, explain, always)
         report(finished)
         reports.append(finished)
     return reports
@@ -74,15 +77,19 @@ def _run_task(
     output: Path,
     again: bool,
     explain: Callable[[Any], Context] | None,
+    always: bool,
 ) -> TaskReport:
     identity = _identity(task, context)
     kept = None if again else _finished(output, task.name, identity)
-    if kept is not None:
+    # One that is to be explained now, and was not then, is measured again.
+    if kept is not None and (not (explain and always) or kept["explained"] or not context.deviations):
         return TaskReport(task=task.name, state="kept", result=kept)
     started, embedded = time.perf_counter(), context.cache.embedded
     try:
         outcome = task.run(context)
-        explained = _explain(task, context, outcome, explain) if explain else {}
+        published = _published(task, context, outcome)
+        differs = any(not outcome.measures[name].contains(value) for name, value in published.items())
+        explained = _explain(task, context, outcome, explain) if explain and (always or differs) else {}
     except Siglip2Error as error:
         return TaskReport(task=task.name, state="failed", reason=str(error))
     except ModuleNotFoundError as error:
@@ -97,7 +104,7 @@ def _run_task(
         "data_sets": [asdict(data) for data in task.data],
         "deviations": [str(deviation) for deviation in context.deviations],
         "explained": explained,
-        "published": _published(task, context, outcome),
+        "published": published,
         "seconds": round(seconds, 2),
         "embedded": context.cache.embedded - embedded,
         "command": " ".join(sys.argv),
@@ -113,7 +120,7 @@ def _identity(task: Task, context: Context) -> dict[str, Any]:
     return {
         "task": task.name,
         "fingerprint": context.encoder.fingerprint,
-        "precision": context.encoder.runtime.precision,
+        "precision": context.protocol.precision,
         "protocol": asdict(context.protocol),
         "max_num_patches": context.cache.max_num_patches,
         "limit": context.limit,

@@ -1,5 +1,6 @@
-"""Labelled images: a folder a class, WebDataset tars with `.cls`, or Parquet of Hugging Face `datasets`."""
+"""Labelled images: a folder a class, WebDataset tars of `.cls` or `.npy`, or Parquet of `datasets`."""
 
+import io
 import json
 import re
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import numpy as np
 from siglip2.errors import InvalidInput
 from siglip2.evals.class_names import imagenet_name
 from siglip2.evals.formats.parquet import read_parquet
-from siglip2.evals.formats.shards import read_samples
+from siglip2.evals.formats.shards import Sample, read_samples
 from siglip2.evals.images import ImageFile
 from siglip2.inputs.suffixes import SUFFIXES
 
@@ -96,21 +97,16 @@ def _from_tars(folder: Path, inside: Path, split: str) -> LabelledImages:
         pattern = "*.tar*"
     images, labels = [], []
     for sample in read_samples(inside, pattern):
-        label = sample.files.get("cls")
-        if label is None and "json" in sample.files:
-            label = str(sample.json().get("label", "")).encode()
-        if not label:
-            raise InvalidInput(f"{inside}: {sample.image.key} has no .cls file and no label in its .json")
         images.append(sample.image)
-        labels.append(int(label))
+        labels.append(_label_of(sample, inside))
     names = _lines(folder / "classnames.txt")
     templates = _lines(folder / "zeroshot_classification_templates.txt")
     if (folder / "classes.json").exists():
         names = [entry["clip_name"] for entry in json.loads((folder / "classes.json").read_text())]
-    count = max(len(names), max(labels) + 1)
+    array, count = _as_array(labels, len(names))
     return LabelledImages(
         images=images,
-        labels=np.array(labels),
+        labels=array,
         class_names=tuple(names) or ("",) * count,
         class_keys=tuple(str(index) for index in range(count)),
         templates=tuple(template.replace("{c}", "{}") for template in templates),
@@ -126,14 +122,44 @@ def _from_parquet(paths: Sequence[Path]) -> LabelledImages:
             raise InvalidInput(f"{paths[0]} has no column label, only {', '.join(rows)}")
         images += rows["image"]
         labels += rows[column]
-    names = next((entry["names"] for entry in features.values() if "names" in entry), [])
-    count = max(len(names), max(labels) + 1)
+    # Of a column of lists the names stand one level further in.
+    described = [entry.get("feature", entry) for entry in features.values() if isinstance(entry, dict)]
+    names = next((entry["names"] for entry in described if "names" in entry), [])
+    array, count = _as_array(labels, len(names))
     return LabelledImages(
         images=images,
-        labels=np.array(labels),
+        labels=array,
         class_names=tuple(name.split(",")[0] for name in names) or ("",) * count,
         class_keys=tuple(str(index) for index in range(count)),
     )
+
+
+def _label_of(sample: Sample, folder: Path) -> int | list[int]:
+    """From `.cls`, a `.npy` of zeros and ones for several classes (clip_benchmark), or `label` in `.json`."""
+    if "npy" in sample.files:
+        present = np.load(io.BytesIO(sample.files["npy"]), allow_pickle=False)
+        return np.flatnonzero(present > 0).tolist()
+    label = sample.files.get("cls")
+    if label is None and "json" in sample.files:
+        label = sample.json().get("label")
+    try:
+        return [int(each) for each in label] if isinstance(label, list) else int(label)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError):
+        raise InvalidInput(
+            f"{folder}: {sample.image.key} has no .cls or .npy file and no label in its .json"
+        ) from None
+
+
+def _as_array(labels: Sequence[int | Sequence[int]], named: int) -> tuple[np.ndarray, int]:
+    """One class an image as (B,), several as (B, C) bool; and C."""
+    several = [list(label) if isinstance(label, Sequence) else [label] for label in labels]
+    count = max(named, max((max(each, default=-1) for each in several), default=-1) + 1)
+    if not any(isinstance(label, Sequence) for label in labels):
+        return np.array(labels), count
+    array = np.zeros((len(several), count), bool)
+    for row, each in zip(array, several, strict=True):
+        row[each] = True
+    return array, count
 
 
 def _lines(path: Path) -> list[str]:

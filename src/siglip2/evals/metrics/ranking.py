@@ -32,6 +32,23 @@ def class_ranks(
     return ranks
 
 
+def any_right(scores: np.ndarray, accepted: np.ndarray, *, ties: str = "against") -> np.ndarray:
+    """Whether the best class of each image is any of those that are right for it (ImageNet ReaL).
+
+    Args:
+        scores: (B, C) of images and classes.
+        accepted: (B, C) bool.
+        ties: one of `TIES`.
+
+    Returns:
+        (B,) bool; False where no class is right.
+    """
+    best = np.where(accepted, scores, -np.inf).max(axis=1)
+    others = np.where(accepted, -np.inf, scores).max(axis=1)
+    # Where every class is right both sides of nothing are compared, and any answer will do.
+    return best > others if ties == "against" else (best >= others) & accepted.any(axis=1)
+
+
 def best_classes(images: np.ndarray, classes: np.ndarray, *, chunk: int = 4096) -> np.ndarray:
     """Index of the best class of each image; the first of equals.
 

@@ -6,8 +6,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from siglip2.evals.registry import all_tasks
 from siglip2.evals.report.plots import draw_plots
-from siglip2.evals.report.table import figure
+from siglip2.evals.report.table import explanations, figure
 from siglip2.evals.results import read_results
 
 _STYLE = """
@@ -34,7 +35,16 @@ def write_page(folders: list[Path], output: Path) -> Path:
     Raises:
         InvalidInput: a folder holds no results.
     """
-    runs = {folder.name: read_results(folder) for folder in folders}
+    known = list(all_tasks())  # the order in which they are listed; tasks of other releases come last
+    runs = {
+        folder.name: dict(
+            sorted(
+                read_results(folder).items(),
+                key=lambda item: known.index(item[0]) if item[0] in known else len(known),
+            )
+        )
+        for folder in folders
+    }
     plots = draw_plots(runs, output / "plots")
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
@@ -95,9 +105,8 @@ def _deviations(runs: dict[str, dict[str, Any]]) -> Iterator[str]:
             f"<ul>{listed}</ul>" if listed else "<p>The paper's protocol in every switch."
         )
         for task, result in results.items():
-            for switch, cost in result.get("explained", {}).items():
-                points = figure(result["main"], cost)
-                yield f"<p>{escape(task)}: {escape(switch)} accounts for {points} points"
+            for line in explanations(result):
+                yield f"<p>{escape(task)}: {escape(line)}"
         versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
         parts = (first["machine"], versions, first["identity"]["precision"])
         yield f"<p class=quiet>{escape('; '.join(parts))}"
@@ -122,8 +131,9 @@ def _details(runs: dict[str, dict[str, Any]]) -> Iterator[str]:
                     f"<tr><td>{escape(name)}<td>{100 * value:.1f}" for name, value in scores.items()
                 )
                 yield (
-                    f"<h2>{escape(result['title'])}, {escape(model)}: each class</h2>"
-                    f"<table><tr><th>class<th>IoU{rows}</table>"
+                    f"<h2>{escape(result['title'])}, {escape(model)}: each class</h2><details"
+                    f"{' open' if len(scores) <= 20 else ''}><summary>{len(scores)} classes</summary>"
+                    f"<table><tr><th>class<th>IoU{rows}</table></details>"
                 )
 
 

@@ -78,17 +78,21 @@ def _languages(runs, folder: Path) -> list[tuple[str, Path | None]]:
         task
         for results in runs.values()
         for task, result in results.items()
-        if "per_language" in result["details"]
+        # One bar alone would compare nothing.
+        if len(result["details"].get("per_language", {})) > 1
     }
     for task in sorted(tasks):
         models = {model: results[task] for model, results in runs.items() if task in results}
         first = next(iter(models.values()))
         main = first["main"]
 
-        def value(result, language: str, main: str = main) -> float:
-            entry = result["details"]["per_language"].get(language, {}).get(main)
-            return (
-                100 * (entry["value"] if isinstance(entry, dict) else entry) if entry is not None else np.nan
+        def value(result, language: str, key: str = "value", main: str = main) -> float:
+            entry = result["details"]["per_language"].get(language)
+            if entry is None:
+                return np.nan
+            # Retrieval has several measures a language, Babel-ImageNet one with its ends beside it.
+            return 100 * (
+                entry[main][key] if isinstance(entry[main], dict) else entry[main if key == "value" else key]
             )
 
         languages = sorted(first["details"]["per_language"], key=lambda each: -value(first, each))
@@ -99,6 +103,9 @@ def _languages(runs, folder: Path) -> list[tuple[str, Path | None]]:
             places = np.arange(len(languages)) + (index - (len(models) - 1) / 2) * width
             heights = [value(result, language) for language in languages]
             axes.bar(places, heights, width * 0.95, color=_COLOURS[index % len(_COLOURS)], label=model)
+            ends = [[value(result, language, key) for language in languages] for key in ("low", "high")]
+            error = np.abs(np.array(ends) - heights)
+            axes.errorbar(places, heights, yerr=error, fmt="none", color="#333", capsize=2, lw=1)
         rotation = 90 if len(languages) > 12 else 0
         axes.set_xticks(range(len(languages)), languages, rotation=rotation, fontsize=8)
         axes.set_ylabel(f"{main}, per cent")

@@ -31,8 +31,37 @@ def print_report(report: TaskReport) -> None:
         print("\t".join((report.task, *row)))
     if sys.stdout.isatty():
         _print_table(report.result, report.state)
-    for switch, cost in report.result.get("explained", {}).items():
-        print(f"{report.task}: {switch} accounts for {figure(report.result['main'], cost)}", file=sys.stderr)
+    for line in explanations(report.result):
+        print(f"{report.task}: {line}", file=sys.stderr)
+
+
+def explanations(result: dict[str, Any]) -> list[str]:
+    """Where the paper's figures lie outside of the intervals, and how much of it which switch explains."""
+    main, lines = result["main"], []
+    costs = result.get("explained", {})
+    told = ", ".join(f"{switch} accounts for {_signed(main, cost)}" for switch, cost in costs.items())
+    for name, published in result.get("published", {}).items():
+        measure = result["measures"][name]
+        if measure["low"] <= published <= measure["high"]:
+            continue
+        gap = measure["value"] - published
+        line = f"{name} is {figure(name, measure['value'])}, in the paper {figure(name, published)}"
+        if name == main and told:
+            rest = gap - sum(costs.values())
+            line += f": {told}, {_signed(main, rest)} stay unexplained by any switch"
+        elif not result["deviations"]:
+            line += (
+                f", by {_signed(name, gap)}, and every switch is the paper's: compare the weights, the files "
+                "of the data set and their number with what the paper used"
+            )
+        lines.append(line)
+    if told and not any(line.startswith(f"{main} is") for line in lines):
+        lines.append(told)
+    return lines
+
+
+def _signed(measure: str, value: float) -> str:
+    return f"{'+' if value >= 0 else '-'}{figure(measure, abs(value))}"
 
 
 def rows_of(result: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from siglip2.evals.results import Example, Outcome
 from siglip2.evals.task import Context, DataSet
-from siglip2.evals.tasks.segmentation import ReadDense, score_masks
+from siglip2.evals.tasks.segmentation import CHANCE, ReadDense, score_masks
 from siglip2.heatmap import project_patches
 
 
@@ -44,13 +44,13 @@ class OpenVocabularySegmentation:
             )
             for each, target in zip(tested, targets, strict=True)
         )
-        measures, per_class = score_masks(predicted, targets, test.class_names)
+        scores = score_masks(predicted, targets, test.class_names)
         return Outcome(
-            measures=measures,
+            measures=scores.measures,
             sizes={"images": len(test.images), "classes": len(test.class_names)},
-            chance=None,
-            settings={"test": self.test_split},
-            details={"iou_per_class": per_class},
+            chance=scores.chance,
+            settings={"test": self.test_split, "chance": CHANCE},
+            details={"iou_per_class": scores.per_class},
             examples=_examples(context, test.images[:3], test.class_names, classes)
             if context.examples
             else (),

@@ -7,7 +7,7 @@ import numpy as np
 
 from siglip2.evals.formats.places import PlacedImages
 from siglip2.evals.intervals import Measure, mean, resampled, share
-from siglip2.evals.metrics.ranking import best_classes
+from siglip2.evals.metrics.ranking import any_right, class_ranks
 from siglip2.evals.probes.least_squares import draw_shots, few_shot_predictions
 from siglip2.evals.results import Outcome
 from siglip2.evals.task import Context, DataSet
@@ -41,11 +41,13 @@ class PlacesZeroShot:
         placed = self.read(context, self.data[0])
         chosen = context.limited(len(placed.images))
         images = context.embed_images([placed.images[index] for index in chosen.tolist()])
-        best = best_classes(images, context.class_embeddings(placed.class_names))
+        classes = context.class_embeddings(placed.class_names)
+        ties = "against" if context.protocol.ties == "against" else "for"
         if placed.accepted is None:
-            right, chance = best == placed.labels[chosen], 1 / len(placed.class_names)
+            right = class_ranks(images, classes, placed.labels[chosen], ties=ties) < 1
+            chance = 1 / len(placed.class_names)
         else:
-            right = placed.accepted[chosen][np.arange(len(best)), best]
+            right = any_right(images @ classes.T, placed.accepted[chosen], ties=ties)
             chance = float(placed.accepted[chosen].mean())
         measures = {"top_1": share(right)}
         details = {}
@@ -62,7 +64,7 @@ class PlacesZeroShot:
                 measures["disparity"] = _disparity(right, groups)
         return Outcome(
             measures=measures,
-            sizes={"images": len(best), "classes": len(placed.class_names)},
+            sizes={"images": len(right), "classes": len(placed.class_names)},
             chance=chance,
             details=details,
         )

@@ -51,7 +51,7 @@ class Retrieval:
             sizes={
                 "images": len({image.key for captioned in sets.values() for image in captioned.images}),
                 "texts": sum(len(captioned.captions) for captioned in sets.values()),
-                "languages": len(sets),
+                **({"languages": len(sets)} if len(sets) > 1 else {}),
             },
             chance=float(np.mean(chances)),
             settings={"languages": list(self.languages)},

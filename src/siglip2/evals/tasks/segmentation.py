@@ -63,25 +63,45 @@ class SegmentationProbe:
             apply_head(head, with_pooled(each), target.shape).argmax(axis=-1)
             for each, target in zip(tested, targets, strict=True)
         )
-        measures, per_class = score_masks(predicted, targets, test.class_names)
+        scores = score_masks(predicted, targets, test.class_names)
         return Outcome(
-            measures=measures,
+            measures=scores.measures,
             sizes={"images": len(test.images), "train_images": len(train.images), "classes": count},
-            chance=_constant_miou(masks, targets, count),
+            # The padding of its convolutions shows a DPT where it is, so that it knows the layout at least.
+            chance=scores.chance if self.head == "linear" else _layout_miou(masks, targets, count),
             settings={
                 "head": self.head,
                 "steps": self.steps,
                 "train": self.train_split,
                 "test": self.test_split,
+                "chance": CHANCE if self.head == "linear" else LAYOUT,
             },
-            details={"iou_per_class": per_class},
+            details={"iou_per_class": scores.per_class},
         )
 
 
-def score_masks(
-    predicted, targets: list[np.ndarray], names: tuple[str, ...]
-) -> tuple[dict[str, Measure], dict]:
-    """MIoU, pixel accuracy and IoU of each class.
+CHANCE = "as many pixels of each class as are predicted, laid at random"
+
+LAYOUT = "at each place the class that is commonest there in the train split"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskScores:
+    """What predicted masks are worth.
+
+    Attributes:
+        measures: mIoU and pixel accuracy.
+        per_class: IoU of each class that occurs.
+        chance: mIoU of the same predictions if they knew nothing of where they lie.
+    """
+
+    measures: dict[str, Measure]
+    per_class: dict[str, float]
+    chance: float
+
+
+def score_masks(predicted, targets: list[np.ndarray], names: tuple[str, ...]) -> MaskScores:
+    """Compare predicted masks with the true ones.
 
     Args:
         predicted: (H, W) classes of each image, in any iterable.
@@ -93,7 +113,8 @@ def score_masks(
         for mask, target in zip(predicted, targets, strict=True)
     ]
     intersections, unions = (np.stack(part).astype(np.float64) for part in zip(*pairs, strict=True))
-    pixels = np.array([(target != IGNORE).sum() for target in targets], np.float64)
+    of_targets = np.stack([np.bincount(target[target != IGNORE], minlength=len(names)) for target in targets])
+    pixels = of_targets.sum(axis=1).astype(np.float64)
     hits = intersections.sum(axis=1)
     measures = {
         "miou": resampled(lambda weights: mean_iou(weights @ intersections, weights @ unions), len(targets)),
@@ -104,15 +125,28 @@ def score_masks(
     per_class = {
         name: round(float(iou), 4) for name, iou, there in zip(names, total, seen, strict=True) if there
     }
-    return measures, per_class
+    target = of_targets.sum(axis=0) / pixels.sum()
+    said = (intersections + unions).sum(axis=0) / pixels.sum() - target
+    chance = float(mean_iou(said * target, said + target - said * target))
+    return MaskScores(measures=measures, per_class=per_class, chance=chance)
 
 
-def _constant_miou(train: list[np.ndarray], targets: list[np.ndarray], count: int) -> float:
-    """MIoU of painting everything in the commonest class of the train split."""
-    counts = sum(np.bincount(mask[mask != IGNORE], minlength=count) for mask in train)
-    best = int(np.argmax(counts))
-    pairs = [overlaps(np.full(target.shape, best), target, count, ignore=IGNORE) for target in targets]
-    intersections, unions = (
-        np.stack(part).sum(axis=0).astype(np.float64) for part in zip(*pairs, strict=True)
-    )
+def _layout_miou(train: list[np.ndarray], targets: list[np.ndarray], count: int, *, side: int = 32) -> float:
+    """MIoU of one mask for all, made of `side` x `side` places."""
+    votes = np.zeros((count + 1, side, side), np.int64)
+    rows, columns = np.indices((side, side))
+    for mask in train:
+        small = stretched(mask, (side, side))
+        votes[np.where(small == IGNORE, count, small), rows, columns] += 1
+    layout = votes[:count].argmax(axis=0)
+    pairs = [overlaps(stretched(layout, target.shape), target, count, ignore=IGNORE) for target in targets]
+    intersections, unions = (np.stack(part).sum(axis=0) for part in zip(*pairs, strict=True))
     return float(mean_iou(intersections, unions))
+
+
+def stretched(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """A mask at another size, the nearest pixel of each."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(int) for old, new in zip(mask.shape, size, strict=True)
+    )
+    return mask[np.ix_(rows, columns)]
