@@ -58,7 +58,7 @@ class Engine:
 
     Attributes:
         images_expected: of all blocks of `in_use`.
-        seconds_per_image: that those blocks took of late, waiting included, for an image and each ahead of it.
+        seconds_per_image: that those blocks took of late, waiting included, an image and each ahead of it.
         images_in_flight: accepted by `embed_images` and not embedded; the same for texts and bytes of files.
     """
 
