@@ -210,6 +210,10 @@ def test_keys_that_may_not(client, server):
     response = send(slow)
     check_shape(response, 429, "rate_limit_exceeded")
     assert 1 <= int(response.headers["retry-after"]) <= 120
+    reading = {"headers": {"Authorization": f"Bearer {slow}"}, "params": {"start_time": 1}}
+    for path in ("/v1/usage", "/v1/organization/costs", "/v1/organization/usage/embeddings"):
+        check_shape(client.get(path, **reading), 429, "rate_limit_exceeded")
+        assert client.get(path, params={"start_time": 1}).headers["x-ratelimit-limit-requests"] == "100000"
     with server.database.transaction() as session:
         number = session.query(ApiKey).filter_by(name="good").one().id
     revoke_key(server.database, number)

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from siglip2.serve.accounts.store import Caller, usage_by_day
 from siglip2.serve.routes.answers import Listing, ModelEntry
+from siglip2.serve.routes.readers import reader
 from siglip2.serve.service import Service, find_caller, service_of
 
 router = APIRouter(tags=["models"])
@@ -34,7 +35,7 @@ async def get_model(
 
 
 @router.get("/v1/usage", response_model=Listing)
-async def usage(request: Request, caller: Annotated[Caller, Depends(find_caller)]) -> dict[str, Any]:
+async def usage(request: Request, caller: Annotated[Caller, Depends(reader)]) -> dict[str, Any]:
     """What the caller's account used, by day, key and model."""
     database = service_of(request).database
     if database is None or caller.account_id is None:

@@ -12,7 +12,8 @@ from siglip2.serve.accounts.store import Caller
 from siglip2.serve.accounts.usage import UsageSum, sum_usage
 from siglip2.serve.errors import bad_request
 from siglip2.serve.routes.answers import Page
-from siglip2.serve.service import find_caller, service_of
+from siglip2.serve.routes.readers import reader
+from siglip2.serve.service import service_of
 
 router = APIRouter(tags=["usage"])
 
@@ -38,7 +39,7 @@ Limit = Annotated[int, Query(ge=1, le=180, description="Buckets in a page.")]
 PageOf = Annotated[
     str | None, Query(description="`next_page` of the page before.", pattern=r"^\d{4}-\d\d-\d\d$")
 ]
-Known = Annotated[Caller, Depends(find_caller)]
+Known = Annotated[Caller, Depends(reader)]
 Value = TypeVar("Value")
 
 
