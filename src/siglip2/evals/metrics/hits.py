@@ -55,14 +55,20 @@ def retrieval_ranks(
         chunk: queries compared at a time.
     """
     text_ranks = [np.zeros(0, np.int64)]
+    # Scores that fit into memory are computed once for both ways.
+    kept = np.empty((len(images), len(texts)), np.float32) if _fit(images, texts) else None
     for start in range(0, len(texts), chunk):
         part = slice(start, start + chunk)
-        text_ranks.append(_ranks_of_images(texts[part] @ images.T, image_of_text[part], ties))
+        scores = texts[part] @ images.T
+        text_ranks.append(_ranks_of_images(scores, image_of_text[part], ties))
+        if kept is not None:
+            kept[:, part] = scores.T
     order = np.argsort(image_of_text, kind="stable")
     queried, first, counts = np.unique(image_of_text[order], return_index=True, return_counts=True)
     ranks = np.zeros(len(texts), np.int64)  # of each queried image's texts, one image after another
     for start in range(0, len(queried), chunk):
-        scores = images[queried[start : start + chunk]] @ texts.T
+        asked = queried[start : start + chunk]
+        scores = kept[asked] if kept is not None else images[asked] @ texts.T
         for row, query in zip(scores, range(start, start + len(scores)), strict=True):
             part = slice(first[query], first[query] + counts[query])
             ranks[part] = _ranks_of_texts(row, order[part], ties)
@@ -73,6 +79,12 @@ def retrieval_ranks(
     gain = np.add.reduceat(discounted_gains(ranks), first) / best[np.minimum(counts, GAIN_DEPTH)]
     return Ranks(np.concatenate(text_ranks), ranks[first], queried, recalled, gain)
 
+
+def _fit(images: np.ndarray, texts: np.ndarray) -> bool:
+    return len(images) * len(texts) <= _MOST_SCORES and images.dtype == np.float32
+
+
+_MOST_SCORES = 32_000_000  # 128 MB
 
 GAIN_DEPTH = 10
 """Places that count in nDCG@10."""
