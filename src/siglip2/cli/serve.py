@@ -65,6 +65,7 @@ def serve(
         import uvicorn
 
         from siglip2.serve.app import create_app
+        from siglip2.serve.logs import start_logging
         from siglip2.serve.models import parse_models
         from siglip2.serve.settings import FetchSettings, Prices, ServeSettings
     except ModuleNotFoundError as error:
@@ -114,8 +115,15 @@ def serve(
         trace(app)
     print(welcome(host, port, open=open, key=key), flush=True)
     sys.stdout.flush()
+    start_logging()
     uvicorn.run(
-        app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=30, server_header=False
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=30,
+        server_header=False,
     )
 
 

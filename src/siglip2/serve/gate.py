@@ -10,7 +10,7 @@ from time import perf_counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from siglip2.serve.errors import ApiError, internal_error, overloaded, timed_out, too_large
-from siglip2.serve.metrics import Metrics
+from siglip2.serve.metrics import METHODS, Metrics
 from siglip2.serve.settings import ServeSettings
 from siglip2.serve.timings import server_timing, start_timings
 
@@ -83,21 +83,22 @@ class _Exchange:
             self.status = 499
         except Exception:
             # The traceback goes to the log, never to the caller.
-            log.exception("request %s failed", self.request_id)
+            log.exception("request failed", extra={"request_id": self.request_id})
             await self._fail(internal_error())
         finally:
             self.gate.bytes -= self.held
             route = getattr(self.scope.get("route"), "path", "none")
             elapsed = perf_counter() - self.start
             self.gate.metrics.observe(self.scope["method"], route, self.status, elapsed)
-            log.info(
-                "%s %s %d %.1f ms %s",
-                self.scope["method"],
-                route,
-                self.status,
-                1000 * elapsed,
-                self.request_id,
-            )
+            said = {
+                "method": self.scope["method"] if self.scope["method"] in METHODS else "other",
+                "route": route,
+                "status": self.status,
+                "milliseconds": round(1000 * elapsed, 1),
+                "request_id": self.request_id,
+                "phases": {name: round(1000 * seconds, 1) for name, seconds in self.phases.items()},
+            }
+            log.info("%s %s %d", said["method"], route, self.status, extra=said)
 
     async def _body(self) -> bytes:
         most = self.gate.settings.max_body_bytes

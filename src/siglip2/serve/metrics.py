@@ -5,7 +5,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from siglip2.serve.models import Models
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-_METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"})
+METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"})
+"""Others are the caller's invention, and are counted and logged as one."""
 
 
 class Metrics:
@@ -40,7 +41,7 @@ class Metrics:
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Note an answer."""
-        known = method if method in _METHODS else "other"
+        known = method if method in METHODS else "other"
         self._seconds.labels(known, route, str(status)).observe(seconds)
 
     def embedded(self, *, images: int, texts: int) -> None:

@@ -54,10 +54,11 @@ class Database:
 
 def _open(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        # Parameters are hashes, names and answers of people: errors, and so logs, do without them.
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
     if make_url(url).database in (None, "", ":memory:"):
         raise InvalidInput(f"{url} is a database in memory, which threads cannot share: name a file")
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def on_connect(connection: object, _: object) -> None:
