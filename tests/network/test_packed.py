@@ -6,9 +6,11 @@ from torch import Tensor
 
 from siglip2.config import ModelConfig, TextConfig, VisionConfig
 from siglip2.errors import InvalidInput
-from siglip2.network import packed
+from siglip2.network import attention
+from siglip2.network.attention import Segments
+from siglip2.network.attention import attend_packed as attend
 from siglip2.network.init import build_initialised
-from siglip2.network.packed import Segments, attend, encode_packed
+from siglip2.network.packed import encode_in_one_sequence, encode_packed
 from siglip2.network.vision import VisionTower
 
 TEXT = TextConfig(width=32, depth=1, mlp_dim=48, num_heads=2, vocab_size=50, context_length=4)
@@ -64,6 +66,24 @@ def test_values_and_gradients_equal_the_padded_ones():
         assert gradient.abs().max() > 1e-6 or name.endswith("k_proj.bias"), name
 
 
+@pytest.mark.parametrize("multiple", [1, 32, 100])
+def test_a_padded_batch_in_one_sequence_gives_the_same(multiple):
+    """Sequences are filled up to a multiple, and what fills them up is seen by nobody."""
+    tower, images = make_tower(), make_images(GRIDS)
+    inputs = padded(images, GRIDS)
+    lengths = []
+    tower.encoder.register_forward_pre_hook(lambda module, arguments: lengths.append(arguments[0].shape[1]))
+    ours = encode_in_one_sequence(tower, **inputs, multiple=multiple)
+    theirs = tower(**inputs)
+    assert lengths == [-(-75 // multiple) * multiple, 16]
+    torch.testing.assert_close(ours.pooled, theirs.pooled)
+    mask = inputs["mask"]
+    torch.testing.assert_close(ours.patches[mask], theirs.patches[mask])
+    expected = gradients(tower, theirs.pooled, theirs.patches[mask])
+    for name, gradient in gradients(tower, ours.pooled, ours.patches[mask]).items():
+        torch.testing.assert_close(gradient, expected[name], msg=name)
+
+
 def test_a_fixed_tower_packs_its_own_grid():
     tower, images = make_tower(naflex=False), make_images([(4, 4)] * 2)
     ours = encode_packed(tower, torch.cat(images), [(4, 4)] * 2)
@@ -89,7 +109,9 @@ def test_neighbours_of_one_length_share_a_call(monkeypatch):
     called = []
     kernel = torch.nn.functional.scaled_dot_product_attention
     monkeypatch.setattr(
-        packed.F, "scaled_dot_product_attention", lambda *a: called.append(a[0].shape) or kernel(*a)
+        attention.F,
+        "scaled_dot_product_attention",
+        lambda *a, **k: called.append(a[0].shape) or kernel(*a, **k),
     )
     q = torch.randn(sum(lengths), 2, 4)
     attend(q, q, q, Segments(lengths, q.device))

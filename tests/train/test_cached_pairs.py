@@ -9,7 +9,7 @@ from torch import nn
 
 from siglip2.train.batches import make_views
 from siglip2.train.cached_pairs import backward_in_parts
-from siglip2.train.objective import Objective, pair_loss, stage_config
+from siglip2.train.objective import Objective, stage_config
 from siglip2.train.parallel import Ranks
 from siglip2.train.sampling import draw_batch
 from siglip2.train.split import split_views
@@ -47,7 +47,7 @@ def test_gradients_of_parts_add_up_to_those_of_the_whole(prepared, number):
     parts = objective(views)
     torch.stack(list(parts.values())).sum().backward()
     expected = gradients(objective)
-    found = backward_in_parts(objective, views, number, Ranks(), pair_loss)
+    found = backward_in_parts(objective, views, number, Ranks(), objective.current.losses)
     ours = gradients(objective)
     assert {"model.logit_scale", "model.logit_bias"} <= ours.keys()
     for name, value in parts.items():
@@ -80,7 +80,7 @@ def test_dropout_draws_the_same_in_both_passes(prepared):
     hook = objective.model.vision_model.register_forward_hook(
         lambda module, arguments, output: seen.append(output.pooled.detach())
     )
-    backward_in_parts(objective, views, 2, Ranks(), pair_loss)
+    backward_in_parts(objective, views, 2, Ranks(), objective.current.losses)
     hook.remove()
     # The tower runs for each part without gradients, then again, besides for views of the other losses.
     sizes = [len(each) for each in embedded]

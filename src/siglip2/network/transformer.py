@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from siglip2.network.attention import attend
+from siglip2.network.attention import Segments, attend
 
 
 class Attention(nn.Module):
@@ -21,16 +21,16 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def forward(
-        self, x: Float[Tensor, "B N D"], key_mask: Bool[Tensor, "B N"] | None = None
+        self, x: Float[Tensor, "B N D"], key_mask: Bool[Tensor, "B N"] | Segments | None = None
     ) -> Float[Tensor, "B N D"]:
-        """Attend; `key_mask` is True at the tokens that may be attended to.
+        """Attend; `key_mask` is True at the tokens that may be attended to, or says where packed images lie.
 
         Only keys are masked. Masking queries too, as big_vision does for NaFlex, changes nothing at real
         positions and leaves rows with nothing to attend to, which turn to NaN.
         """
         q, k, v = (split_heads(proj(x), self.num_heads) for proj in (self.q_proj, self.k_proj, self.v_proj))
         # No mask at all keeps the flash kernel.
-        mask = None if key_mask is None else key_mask[:, None, None, :]
+        mask = key_mask[:, None, None, :] if isinstance(key_mask, Tensor) else key_mask
         return self.out_proj(merge_heads(attend(q, k, v, mask)))
 
 
@@ -58,7 +58,7 @@ class EncoderLayer(nn.Module):
         self.mlp = MLP(width, mlp_dim)
 
     def forward(
-        self, x: Float[Tensor, "B N D"], key_mask: Bool[Tensor, "B N"] | None = None
+        self, x: Float[Tensor, "B N D"], key_mask: Bool[Tensor, "B N"] | Segments | None = None
     ) -> Float[Tensor, "B N D"]:
         """One block."""
         x = x + self.self_attn(self.layer_norm1(x), key_mask)
@@ -76,7 +76,7 @@ class Encoder(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B N D"],
-        key_mask: Bool[Tensor, "B N"] | None = None,
+        key_mask: Bool[Tensor, "B N"] | Segments | None = None,
         intermediates: dict[str, Tensor] | None = None,
     ) -> Float[Tensor, "B N D"]:
         """Run all blocks, filling `intermediates` with `block00`, `block01`, ... if given."""

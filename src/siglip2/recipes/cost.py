@@ -91,9 +91,10 @@ def state_bytes(recipe: Recipe) -> int:
 def _tokens(recipe: Recipe, stage: Stage) -> int:
     if stage.sequence_lengths:
         return sum(stage.sequence_lengths) // len(stage.sequence_lengths)
-    sizes = [each.image_size for each in recipe.stages[: recipe.stages.index(stage) + 1] if each.image_size]
-    patch = recipe.model.vision.patch_size
-    return (sizes[-1] // patch) ** 2 if sizes else recipe.model.vision.num_positions
+    begun, vision = recipe.stages[: recipe.stages.index(stage) + 1], recipe.model.vision
+    size = [vision.image_size, *(each.image_size for each in begun if each.image_size)][-1]
+    patch = [vision.patch_size, *(each.patch_size for each in begun if each.patch_size)][-1]
+    return vision.num_positions if size is None else (size // patch) ** 2
 
 
 def _decoder_flops(model: ModelConfig, weights: LossWeights, tokens: int) -> float:

@@ -106,6 +106,25 @@ def base_patch16_naflex() -> Recipe:
     )
 
 
+def base_patch32_256() -> Recipe:
+    """Patches of 32 pixels: from 95 % on, all losses, kernel and positions resized.
+
+    The paper does not say: how the B/32 weights come about. All main runs are with patches of 16, and the
+    other sizes are branches at 95 %.
+    """
+    _, dense = _weights("base")
+    return replace(
+        base_patch16_256(),
+        name="base_patch32_256",
+        branch=Branch(recipe="base_patch16_256", share=0.95),
+        stages=(
+            *base_patch16_256().stages,
+            Stage(name="patches of 32 pixels", begin=0.95, losses=dense, patch_size=32),
+        ),
+        expected="",
+    )
+
+
 def _curated(name: str, parent: str, model: str, filter_ratio: float) -> Recipe:
     examples = 4_000_000_000
     return replace(

@@ -61,6 +61,10 @@ class LossWeights:
     locca: float = 0.0
     self_distillation: float = 0.0
     masked_prediction: float = 0.0
+    softmax: float = 0.0
+    """CLIP's loss, to compare the sigmoid one with."""
+    distillation: float = 0.0
+    """From the pairs' probabilities of `Recipe.distil_from`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +122,12 @@ class Stage:
         begin: share of the run's steps at which it starts.
         losses: what is trained.
         image_size: pixels a side from here on; None keeps what was before. The position table is resized.
+        patch_size: pixels a side of a patch from here on; None keeps what was before. The kernel of the patch
+            embedding is resized by the pseudo-inverse of resizing a patch, and so is the position table.
         sequence_lengths: NaFlex: one of these is drawn for each batch, and aspect ratios are kept; empty for
             square images.
+        packed: NaFlex: images of a batch follow each other in one sequence, filled up to a multiple of so
+            many patches, in place of being padded to one length; 0 pads. Values and gradients are the same.
         curation: super-batches and their selection; None trains on everything.
         learning_rate: factor on the schedule.
         weight_decay: factor on the decay.
@@ -129,7 +137,9 @@ class Stage:
     begin: float
     losses: LossWeights = LossWeights()
     image_size: int | None = None
+    patch_size: int | None = None
     sequence_lengths: tuple[int, ...] = ()
+    packed: int = 0
     curation: Curation | None = None
     learning_rate: float = 1.0
     weight_decay: float = 1.0
@@ -172,6 +182,7 @@ class Recipe:
     Attributes:
         branch: the run that this one goes on from; None for one from nothing.
         initial_weights: a model that `siglip2.load` would take, to fine-tune.
+        distil_from: a model that `siglip2.load` would take, usually larger, whose scores are learned.
         locked: beginnings of the names of parameters that stay as they are.
         low_rank: train small matrices beside frozen weights (LoRA).
         expected: scores that the run is to reach, as its source states them.
@@ -186,6 +197,7 @@ class Recipe:
     self_supervision: SelfSupervision = SelfSupervision()
     branch: Branch | None = None
     initial_weights: str | None = None
+    distil_from: str | None = None
     locked: tuple[str, ...] = ()
     low_rank: LowRank | None = None
     expected: str = ""

@@ -16,6 +16,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "nano_sigmoid": nano_sigmoid,
     "base_patch16_256": published.base_patch16_256,
     "base_patch16_512": published.base_patch16_512,
+    "base_patch32_256": published.base_patch32_256,
     "base_patch16_naflex": published.base_patch16_naflex,
     "base_patch16_256_curated": published.base_patch16_256_curated,
     "base_patch32_256_curated": published.base_patch32_256_curated,

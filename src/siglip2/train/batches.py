@@ -14,7 +14,9 @@ from siglip2.data.views import GLOBAL_AREA, LOCAL_AREA, random_view
 from siglip2.losses.locca import Region, caption_target, draw_parallel, grounded_target, referring_target
 from siglip2.losses.masked_prediction import draw_mask
 from siglip2.recipes.recipe import Recipe, Stage
+from siglip2.train.larger_model import LargerModel, same_views
 from siglip2.train.sampling import Batch
+from siglip2.train.taught import Taught
 
 Tokenize = Callable[[Sequence[str]], np.ndarray]
 
@@ -53,6 +55,7 @@ class Views:
         local_views: (V, B, n, P).
         local_grid: patches high and wide of a local view.
         hidden: (B, N) True at the patches of the global view that are masked.
+        taught: what a larger model says of the images and texts, where the stage has one.
     """
 
     patches: Tensor
@@ -67,6 +70,7 @@ class Views:
     local_views: Tensor | None = None
     local_grid: tuple[int, int] = (0, 0)
     hidden: Tensor | None = None
+    taught: Taught | None = None
 
 
 def make_views(
@@ -78,6 +82,7 @@ def make_views(
     generator: torch.Generator,
     device: str,
     *,
+    teacher: LargerModel | None = None,
     rank: int = 0,
     world: int = 1,
 ) -> Views:
@@ -91,6 +96,7 @@ def make_views(
         tokenize: texts to (T, L) ids.
         generator: of everything random; in the same state on every rank.
         device: where to.
+        teacher: a larger model that says what it sees.
         rank: whose part of the texts.
         world: number of ranks.
     """
@@ -117,6 +123,10 @@ def make_views(
     if stage.losses.locca:
         targets = _decoder_targets(batch, torch.cat(crops), tokenize, generator, device)
     texts = Share.of(len(batch.texts), rank, world)
+    taught = None
+    if teacher is not None:
+        of_rank, remember = batch.texts[texts.rows], same_views(recipe, stage)
+        taught = teacher.teach(pictures, crops, batch.keys, of_rank, same_views=remember)
     return Views(
         patches=patches,
         positions=torch.from_numpy(batch.positions).to(device),
@@ -126,6 +136,7 @@ def make_views(
         grids=grids,
         mask=mask,
         targets=targets,
+        taught=taught,
         **views,  # pyright: ignore[reportArgumentType]
     )
 

@@ -6,40 +6,44 @@ then each part is embedded again and receives the gradients that belong to it. M
 of one part; the gradients are those of the whole batch, of scale and bias too.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from siglip2.recipes.recipe import LossWeights
 from siglip2.train.batches import Views
+from siglip2.train.pairs import detached, total, weighted_pair_losses, with_carrier
 from siglip2.train.parallel import Ranks
 from siglip2.train.split import split_views, whole_counts
 
 
 @dataclass(frozen=True, kw_only=True)
 class CachedPairs:
-    """What the sigmoid loss of the whole batch means for one part.
+    """What the losses of all pairs of the whole batch mean for one part.
 
     Attributes:
-        loss: this part's share of the value, for the log.
+        losses: this part's share of the values, for the log.
         images: (B, E) gradients of the part's images.
         texts: (T, E) of its texts.
         log_scale: of the scale's logarithm; zero in all parts but one.
         bias: likewise.
     """
 
-    loss: Tensor
+    losses: dict[str, Tensor]
     images: Tensor
     texts: Tensor
     log_scale: Tensor
     bias: Tensor
 
-    def loss_of_part(self, images: Tensor, texts: Tensor, log_scale: Tensor, bias: Tensor) -> Tensor:
-        """A number with this part's share of the loss as its value and with the cached gradients."""
+    def losses_of_part(
+        self, images: Tensor, texts: Tensor, log_scale: Tensor, bias: Tensor
+    ) -> dict[str, Tensor]:
+        """Numbers with this part's share of the losses as values, together with the cached gradients."""
         carrier = (images * self.images).sum() + (texts * self.texts).sum()
         carrier = carrier + (log_scale * self.log_scale).sum() + (bias * self.bias).sum()
-        return carrier - carrier.detach() + self.loss
+        return with_carrier(self.losses, carrier)
 
 
 def backward_in_parts(
@@ -47,7 +51,7 @@ def backward_in_parts(
     views: Views,
     number: int,
     ranks: Ranks,
-    pair_loss: Callable[..., Tensor],
+    weights: LossWeights,
 ) -> dict[str, Tensor]:
     """Add the gradients of a whole batch; returns the value of each loss.
 
@@ -56,7 +60,7 @@ def backward_in_parts(
         views: this rank's whole batch.
         number: of parts.
         ranks: of the run.
-        pair_loss: of embeddings, scale, bias and views.
+        weights: of the stage.
     """
     parts = split_views(views, number)
     states = []
@@ -69,8 +73,8 @@ def backward_in_parts(
     images, texts = (torch.cat([each[index] for each in embedded]).requires_grad_() for index in (0, 1))
     log_scale, bias = (each.requires_grad_() for each in embedded[0][2:])
     with torch.enable_grad():
-        loss = pair_loss(images, texts, log_scale, bias, views)
-    gradients = torch.autograd.grad(loss, (images, texts, log_scale, bias))
+        losses = weighted_pair_losses(images, texts, log_scale, bias, views, weights)
+    gradients = torch.autograd.grad(total(losses), (images, texts, log_scale, bias), materialize_grads=True)
     pieces = [each.split(size) for each, size in zip(gradients[:2], sizes, strict=True)]
     counts = whole_counts(views)
     totals: dict[str, Tensor] = {}
@@ -78,7 +82,7 @@ def backward_in_parts(
     for index, part in enumerate(parts):
         last = index + 1 == number
         cached = CachedPairs(
-            loss=loss.detach() / number,
+            losses=detached(losses, number),
             images=pieces[0][index],
             texts=pieces[1][index],
             log_scale=gradients[2] * last,

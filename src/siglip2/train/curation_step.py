@@ -9,6 +9,7 @@ from siglip2.recipes.recipe import Curation
 from siglip2.train.batches import Views
 from siglip2.train.curation import pair_losses, select_jointly
 from siglip2.train.parallel import Ranks
+from siglip2.train.taught import part_of
 
 
 @torch.no_grad()
@@ -38,7 +39,11 @@ def curate(
     same = text_of_image[:, None] == text_of_image
     losses = []
     for task in ("embed", "curator"):
-        images, texts, log_scale, bias = module(views, task)
+        taught = views.taught
+        if task == "curator" and curation.teacher != "average" and taught is not None:
+            images, texts, log_scale, bias = taught.images, taught.texts, taught.log_scale, taught.bias
+        else:
+            images, texts, log_scale, bias = module(views, task)
         images, texts = ranks.gather(images)[in_order], ranks.gather(texts)
         losses.append(pair_losses(images, texts[text_of_image], log_scale, bias, same))
     kept = select_jointly(losses[0] - losses[1], count, generator, chunks=curation.chunks)
@@ -58,4 +63,5 @@ def _only(views: Views, images: Tensor, texts: Tensor) -> Views:
         text_of_image=views.text_of_image[images],
         ids=views.ids[texts],
         text_numbers=views.text_numbers[texts],
+        taught=None if views.taught is None else part_of(views.taught, images, texts),
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,10 @@ from siglip2.train.batches import Tokenize, make_views
 from siglip2.train.cached_pairs import backward_in_parts
 from siglip2.train.callbacks import Callback, JsonLines
 from siglip2.train.curation_step import curate
+from siglip2.train.larger_model import LargerModel, teacher_name
 from siglip2.train.lora import merged, save_adapter
 from siglip2.train.meters import Meters
-from siglip2.train.objective import pair_loss, stage_config
+from siglip2.train.objective import stage_config
 from siglip2.train.optimizer import schedule_factor, set_learning_rate
 from siglip2.train.parallel import Ranks, whole
 from siglip2.train.run_state import RunState
@@ -68,6 +70,7 @@ def train(
 
     Raises:
         NotSane: initial weights do not fit the data.
+        InvalidInput: a stage is taught by a model that is not named or not usable.
         NotFinite: three steps in a row had gradients that are not finite, or stand out by far.
     """
     # ---- model, optimisers, state ------------------------------------------------------------------
@@ -90,6 +93,7 @@ def train(
     last = min(recipe.schedule.num_steps, stop_after or recipe.schedule.num_steps)
     listeners = [JsonLines(run / "log.jsonl"), *callbacks] if ranks.first else []
     meters, skipped = Meters(recipe, ranks.device, state.step), 0
+    teachers: dict[str, LargerModel] = {}
     with ExitStack() as closing:
         prefetch = closing.enter_context(ThreadPoolExecutor(1))
         closing.callback(state.checkpoints.finish)
@@ -111,10 +115,14 @@ def train(
             upcoming = prefetch.submit(draw, step + 1)
             generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
             shape = stage_config(recipe, index)
-            place = {"rank": ranks.rank, "world": ranks.world}
+            place: dict[str, Any] = {"rank": ranks.rank, "world": ranks.world}
+            name = teacher_name(recipe, stage)
+            if name is not None and name not in teachers:
+                teachers = {name: LargerModel(name, ranks.device)}
+            place["teacher"] = None if name is None else teachers[name]
             views = make_views(batch, recipe, stage, shape, tokenize, generator, ranks.device, **place)
             if step == 0 and initial is not None and checked:
-                found = check_true_pairs(module, views, ranks)
+                found = check_true_pairs(module, views, ranks, texts=batch.texts, tokenize=tokenize)
                 logger.info("initial weights on true and shuffled pairs: %s", found)
             if stage.curation is not None:
                 views = curate(module, views, num_images, stage.curation, generator, ranks)
@@ -123,7 +131,7 @@ def train(
             bfloat16 = recipe.precision == "bfloat16"
             with torch.autocast(ranks.device.split(":")[0], torch.bfloat16, enabled=bfloat16):
                 if recipe.accumulate > 1:
-                    parts = backward_in_parts(module, views, recipe.accumulate, ranks, pair_loss)
+                    parts = backward_in_parts(module, views, recipe.accumulate, ranks, stage.losses)
                 else:
                     parts = module(views)
                     torch.stack(list(parts.values())).sum().backward()

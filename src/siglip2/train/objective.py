@@ -10,28 +10,29 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from siglip2.config import ModelConfig
 from siglip2.losses.locca import LocCaLoss
 from siglip2.losses.masked_prediction import masked_patches
 from siglip2.losses.self_distillation import DistillationLoss
-from siglip2.losses.sigmoid_blockwise import blockwise_sigmoid_loss
-from siglip2.losses.sigmoid_distributed import distributed_sigmoid_loss
 from siglip2.network.decoder import CaptionDecoder
 from siglip2.network.init import build_initialised
 from siglip2.network.model import SigLIP2, normalize
+from siglip2.network.packed import encode_in_one_sequence
+from siglip2.network.patch_kernel import resize_patch_kernel
 from siglip2.network.positions import resize_positions
 from siglip2.network.projection_head import ProjectionHead
-from siglip2.network.vision import VisionTower
+from siglip2.network.vision import VisionOutput, VisionTower
 from siglip2.recipes.recipe import Recipe, Stage
 from siglip2.train.batches import Views
 from siglip2.train.cached_pairs import CachedPairs
+from siglip2.train.pairs import weighted_pair_losses
 from siglip2.train.teacher import make_teacher, update_teacher
 
 Task = Literal["losses", "embed", "curator"]
 POSITIONS = "vision_model.embeddings.position_embedding.weight"
+PATCH_KERNEL = "vision_model.embeddings.patch_embedding.weight"
 
 
 class Distilled(nn.Module):
@@ -97,7 +98,8 @@ class Objective(nn.Module):
                 self._add_heads(config, generator)
         else:
             self.student = self.teacher = self.mask_token = None
-        if stage.curation is not None and self.curator is None:
+        own_teacher = stage.curation is not None and stage.curation.teacher == "average"
+        if own_teacher and self.curator is None:
             self.curator = deepcopy(self.model)
             self.curator.load_state_dict(average)
             self.curator.requires_grad_(False)
@@ -124,21 +126,23 @@ class Objective(nn.Module):
             assert model is not None
             scalars = [each.detach().clone() for each in (model.logit_scale, model.logit_bias)]
             return (
-                model.embed_images(views.patches, **_shape(views)),
+                normalize(self._see(model, views).pooled),
                 model.embed_texts(views.ids),
                 *scalars,
             )
         counts = counts or {}
         weights, model = self.current.losses, self.model
-        output = model.vision_model(views.patches, **_shape(views))
+        output = self._see(model, views)
         arguments = (
             normalize(output.pooled),
             model.embed_texts(views.ids),
             model.logit_scale,
             model.logit_bias,
         )
-        loss = pair_loss(*arguments, views) if pairs is None else pairs.loss_of_part(*arguments)
-        parts = {"sigmoid": weights.sigmoid * loss}
+        if pairs is None:
+            parts = weighted_pair_losses(*arguments, views, weights)
+        else:
+            parts = pairs.losses_of_part(*arguments)
         if weights.locca:
             targets = views.targets
             assert targets is not None
@@ -155,6 +159,15 @@ class Objective(nn.Module):
         if self.student is not None:
             parts |= self._distil(views, counts.get("images"))
         return parts
+
+    def _see(self, model: SigLIP2, views: Views) -> VisionOutput:
+        if views.grids is None or views.mask is None:
+            return model.vision_model(views.patches)
+        shape = {"grids": views.grids, "mask": views.mask}
+        if not self.current.packed:
+            return model.vision_model(views.patches, **shape)
+        multiple = self.current.packed
+        return encode_in_one_sequence(model.vision_model, views.patches, **shape, multiple=multiple)
 
     def after_step(self) -> None:
         """Move the teacher and its centres."""
@@ -216,36 +229,31 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def _reshape(self, config: ModelConfig, average: dict[str, Tensor]) -> None:
-        """Another resolution: the same tensors, the position table resized as at inference."""
-        before, grid = self.model.config.vision.position_grid, config.vision.position_grid
+        """Another resolution or patch: position table and patch kernel resized, all else the same."""
+        before, after = self.model.config.vision, config.vision
         towers = [self.model.vision_model]
         if isinstance(self.teacher, Distilled):
             towers.append(self.teacher.tower)
         for tower in towers:
-            tower.config = tower.embeddings.config = config.vision
+            tower.config = tower.embeddings.config = after
         self.model.config = config
-        if grid == before:
-            return
-        for tower in towers:
-            table = tower.embeddings.position_embedding
-            trained = table.weight.requires_grad
-            table.weight = nn.Parameter(_resized(table.weight, before, grid), requires_grad=trained)
-            table.num_embeddings = grid * grid
-        average[POSITIONS] = _resized(average[POSITIONS], before, grid)
+        if after.position_grid != before.position_grid:
+            grids = before.position_grid, after.position_grid
+            for tower in towers:
+                table = tower.embeddings.position_embedding
+                table.weight = _like(table.weight, _resized(table.weight, *grids))
+                table.num_embeddings = after.num_positions
+            average[POSITIONS] = _resized(average[POSITIONS], *grids)
+        if after.patch_size != before.patch_size:
+            for tower in towers:
+                linear = tower.embeddings.patch_embedding
+                linear.weight = _like(linear.weight, resize_patch_kernel(linear.weight, after.patch_size))
+                linear.in_features = after.patch_dim
+            average[PATCH_KERNEL] = resize_patch_kernel(average[PATCH_KERNEL], after.patch_size)
 
 
-def pair_loss(images: Tensor, texts: Tensor, log_scale: Tensor, bias: Tensor, views: Views) -> Tensor:
-    """Sigmoid loss of all pairs of all ranks, block by block; this rank's share of it."""
-    distributed = dist.is_available() and dist.is_initialized()
-    loss = distributed_sigmoid_loss if distributed else blockwise_sigmoid_loss
-    numbers = views.text_of_image, views.text_numbers
-    return loss(images, texts, log_scale, bias, image_groups=numbers[0], text_groups=numbers[1])
-
-
-def _shape(views: Views) -> dict[str, Tensor]:
-    if views.grids is None or views.mask is None:
-        return {}
-    return {"grids": views.grids, "mask": views.mask}
+def _like(before: Tensor, tensor: Tensor) -> nn.Parameter:
+    return nn.Parameter(tensor.detach(), requires_grad=before.requires_grad)
 
 
 def _resized(table: Tensor, before: int, grid: int) -> Tensor:
@@ -253,12 +261,14 @@ def _resized(table: Tensor, before: int, grid: int) -> Tensor:
 
 
 def stage_config(recipe: Recipe, index: int) -> ModelConfig:
-    """Shape of the model in a stage: the last image size named up to it, NaFlex where it has lengths."""
+    """Shape of the model in a stage: the last sizes named up to it, NaFlex where it has lengths."""
     config = recipe.model
     for stage in recipe.stages[: index + 1]:
-        if stage.image_size is not None:
-            grid = stage.image_size // config.vision.patch_size
-            vision = replace(config.vision, image_size=stage.image_size, position_grid=grid)
+        if stage.image_size is not None or stage.patch_size is not None:
+            size = stage.image_size or config.vision.image_size
+            patch = stage.patch_size or config.vision.patch_size
+            grid = config.vision.position_grid if size is None else size // patch
+            vision = replace(config.vision, image_size=size, patch_size=patch, position_grid=grid)
             config = replace(config, vision=vision)
     lengths = recipe.stages[index].sequence_lengths
     if lengths:

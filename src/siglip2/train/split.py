@@ -7,6 +7,7 @@ from torch import Tensor
 
 from siglip2.data.share import Share
 from siglip2.train.batches import DecoderTargets, Views
+from siglip2.train.taught import part_of
 
 
 def split_views(views: Views, parts: int) -> list[Views]:
@@ -39,6 +40,7 @@ def _part(views: Views, images: Share, texts: Share) -> Views:
         global_view=rows(views.global_view),
         local_views=None if views.local_views is None else views.local_views[:, images.rows],
         hidden=rows(views.hidden),
+        taught=None if views.taught is None else part_of(views.taught, images.rows, texts.rows),
     )
 
 
