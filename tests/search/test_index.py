@@ -13,8 +13,9 @@ from tests.search.vector_rows import make_vectors, open_search, unit, write_vect
 from siglip2.search import vector_search
 from siglip2.search.collection import Collection
 from siglip2.search.duplicates import duplicates
-from siglip2.search.hnsw import MAX_DEAD_SHARE
+from siglip2.search.hnsw import MAX_DEAD_SHARE, HnswIndex, to_int8
 from siglip2.search.query import Query, Term
+from siglip2.search.recall import IndexQuality
 from siglip2.search.sqlite_store import SqliteStore
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -88,12 +89,32 @@ def test_an_older_index_serves_what_came_and_went_since(place):
     store.close()
 
 
+def test_eight_bits_use_their_range():
+    vectors = np.array([[0.5, -0.2, 0.001], [0, 0, 0], [-1e-3, 1e-3, 2e-4]], np.float32)
+    assert to_int8(vectors).tolist() == [[127, -51, 0], [0, 0, 0], [-127, 127, 25]]
+
+
 def test_the_recall_target_is_kept(place):
     store, search = open_search(place)
     assert search.optimise(store).target == 0.98
     assert search.optimise(store, 0.9).target == 0.9
     assert search.optimise(store).target == 0.9
     assert search.quality() == search.optimise(store)
+    store.close()
+
+
+MISSED = IndexQuality(recall_at_10=0.5, target=0.98, expansion=4096, num_probes=200, num_rows=1000)
+
+
+def test_an_index_that_finds_too_little_is_not_asked(place, monkeypatch):
+    """As among unrelated vectors: the target is out of reach, so rows are compared."""
+    store, search = open_search(place)
+    monkeypatch.setattr(vector_search, "tune", lambda *_: MISSED)
+    assert search.optimise(store) == MISSED
+    assert search.misses_target()
+    monkeypatch.setattr(HnswIndex, "search", lambda *_: pytest.fail("the index was asked"))
+    for probe in make_vectors(5, seed=7):
+        assert nearest(search, store, probe) == nearest(search, store, probe, "exact")
     store.close()
 
 

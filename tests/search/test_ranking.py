@@ -9,8 +9,11 @@ from siglip2.evals.metrics.hits import retrieval_ranks
 from siglip2.search.collection import Collection
 
 
-def test_flickr8k_as_evaluated(tmp_path, shared_data):
-    """The 1,000 test photos with `nano`: every fifth one's first caption, hit@k and whole ranking."""
+@pytest.mark.parametrize(
+    ("step", "captions_each"), [(5, 1), pytest.param(1, 5, marks=pytest.mark.slow, id="all captions")]
+)
+def test_flickr8k_as_evaluated(tmp_path, shared_data, step, captions_each):
+    """The 1,000 test photos with `nano`: hit@k and the whole ranking of some captions, or of all 5,000."""
     try:
         encoder = siglip2.load("nano")
     except siglip2.errors.ModelNotFound:  # pyright: ignore[reportAttributeAccessIssue]
@@ -21,8 +24,8 @@ def test_flickr8k_as_evaluated(tmp_path, shared_data):
         names.append(tmp_path / "photos" / f"{index:04}.jpg")
         names[-1].parent.mkdir(exist_ok=True)
         names[-1].write_bytes(data)
-    chosen = np.arange(0, len(photos), 5)
-    queries = [captions[index]["en"][0] for index in chosen]
+    chosen = np.repeat(np.arange(0, len(photos), step), captions_each)
+    queries = [text for index in chosen[::captions_each] for text in captions[index]["en"][:captions_each]]
     images, texts = encoder.embed_images(names), encoder.embed_texts(queries)
     expected = retrieval_ranks(images, texts, chosen).text_to_image
 

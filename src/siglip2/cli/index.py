@@ -216,9 +216,10 @@ def _index_line(opened: "Collection") -> str:
     line = f"{min(state.count, len(opened))} of {len(opened)} vectors, the rest is scanned"
     if quality is None:
         return f"{line}; recall not measured yet"
+    scanned = "; below it, so searches compare with every row" if opened.vectors.misses_target() else ""
     return (
         f"{line}; recall@10 {quality.recall_at_10:.4f} of exact on {quality.num_probes} of its vectors, "
-        f"target {quality.target:g}, search width {quality.expansion}"
+        f"target {quality.target:g}, search width {quality.expansion}{scanned}"
     )
 
 

@@ -22,7 +22,7 @@ def start_build(place: Path, fingerprint: str) -> bool:
         True: nothing more to be asked for.
     """
     options = {"start_new_session": True} if os.name == "posix" else {"creationflags": 0x00000008}
-    command = [sys.executable, "-m", "siglip2.search.background", os.path.abspath(place), fingerprint]
+    command = [sys.executable, "-P", "-m", "siglip2.search.background", os.path.abspath(place), fingerprint]
     quiet = subprocess.DEVNULL
     child = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, **options)  # pyright: ignore
     # It outlives its parent on purpose, which is no reason for a warning when the object goes.

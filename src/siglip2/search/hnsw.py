@@ -2,6 +2,10 @@
 
 Its keys are row ids, whose vectors never change, so that an older index goes on serving: what it lacks is
 scanned, and what it holds too much is left out of its answers.
+
+It holds vectors as 8-bit numbers, each scaled so that its largest becomes 127, and compares them by cosine,
+which does not see the scale. That halves memory and building time beside half precision; its answers are
+candidates, of which the exact vectors give the order.
 """
 
 import os
@@ -18,7 +22,10 @@ from siglip2.search.copies import CopyState, exclusive, read_record, write_recor
 from siglip2.search.recall import FIRST_EXPANSION
 
 CONNECTIVITY = 16
-EXPANSION_ADD = 128
+EXPANSION_ADD = 64
+FORMAT = "int8"
+"""Part of the files' names: files of another format are not opened, and removed by the next build."""
+
 ADD_CHUNK = 10_000
 FIRST_CHECKPOINT = 100_000
 """Rows after which a build is first saved; then at each growth by half, so that writing stays cheap."""
@@ -60,6 +67,8 @@ class HnswIndex:
         """The state of the index on disk, if it belongs to this matrix and not too much of it is gone."""
         state = read_record(self._state_path, IndexState)
         if state is None or state.collection != matrix.collection:
+            return None
+        if not state.file.startswith(f"{self._stem.name}.{FORMAT}-"):
             return None
         gone = matrix.removed - state.removed
         # An older copy of the collection in its place counts back: then numbers may come twice.
@@ -108,7 +117,7 @@ class HnswIndex:
             saved, last = len(index), start
             while last < len(ids):
                 first, last = last, min(last + ADD_CHUNK, len(ids))
-                index.add(ids[first:last], vectors[first:last], threads=threads)
+                index.add(ids[first:last], to_int8(vectors[first:last]), threads=threads)
                 if last == len(ids) or len(index) >= max(FIRST_CHECKPOINT, 1.5 * saved):
                     self._save(index, matrix.collection, int(numbers[last - 1]), removed)
                     saved = len(index)
@@ -127,15 +136,16 @@ class HnswIndex:
             self._opened = (state, index)
         index = self._opened[1]
         index.expansion_search = max(expansion, count)
-        matches = index.search(queries, min(count, max(len(index), 1)))
-        if queries.ndim == 1:
+        alone = queries.ndim == 1  # one query is over before a second thread has begun
+        matches = index.search(to_int8(queries), min(count, max(len(index), 1)), threads=1 if alone else 0)
+        if alone:
             return np.asarray(matches.keys).astype(np.int64)
         keys = np.asarray(matches.keys).astype(np.int64)
         valid = np.arange(keys.shape[1]) < np.asarray(matches.counts)[:, None]
         return np.where(valid, keys, -1)
 
     def _save(self, index: Any, collection: str, number: int, removed: int) -> None:
-        name = f"{self._stem.name}.{uuid4().hex[:12]}.usearch"
+        name = f"{self._stem.name}.{FORMAT}-{uuid4().hex[:12]}.usearch"
         path = self._file(name)
         index.save(str(path))
         with path.open("rb+") as file:
@@ -167,6 +177,12 @@ def has_usearch() -> bool:
     return True
 
 
+def to_int8(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (..., E) scaled to -127..127 by their largest number each, and rounded."""
+    largest = np.abs(vectors).max(axis=-1, keepdims=True)
+    return np.rint(vectors * (127 / np.maximum(largest, 1e-30))).astype(np.int8)
+
+
 def _new_index(embed_dim: int) -> Any:
     try:
         from usearch.index import Index
@@ -174,8 +190,8 @@ def _new_index(embed_dim: int) -> Any:
         raise Siglip2Error("an index needs usearch: pip install 'siglip2[search]'") from None
     return Index(
         ndim=embed_dim,
-        metric="ip",
-        dtype="f16",
+        metric="cos",
+        dtype="i8",
         connectivity=CONNECTIVITY,
         expansion_add=EXPANSION_ADD,
         expansion_search=FIRST_EXPANSION,

@@ -1,22 +1,23 @@
 """Photos of folders into a collection: found, skipped if known, embedded, stored batch by batch."""
 
-import hashlib
-import io
 import os
 import sqlite3
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from siglip2.encoder import Encoder
+import numpy as np
+
+from siglip2.encoder import Encoder, to_unit_length
 from siglip2.errors import InvalidImage
-from siglip2.inputs.sources import MAX_FILE_BYTES
+from siglip2.search.decoders import DecodedPhoto, Photo, decode_photos
 from siglip2.search.files import find_photos, is_regular
-from siglip2.search.photo_facts import read_facts
-from siglip2.search.rows import BrokenFile, NewRow, PhotoFacts, SeenFile, StoredModel
+from siglip2.search.rows import NO_FACTS, BrokenFile, NewRow, SeenFile, StoredModel
 from siglip2.search.store import Store
-from siglip2.search.video import Frame, frame_place, has_ffmpeg, is_video, key_frames, real_path
+from siglip2.search.video import frame_place, has_ffmpeg, is_video, key_frames, real_path
+
+GROUP = 8
+"""Batches of files per commit at most, where their contents are known and nothing is embedded."""
 
 Elsewhere: TypeAlias = Callable[[Iterator[SeenFile]], Iterator[tuple[list[NewRow], list[BrokenFile]]]]
 """Makes rows of files; the files are asked for as they are needed."""
@@ -44,24 +45,6 @@ class AddReport:
     removed: int
     broken: tuple[BrokenFile, ...]
     kept_folders: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Read:
-    """A file on its way to the tower."""
-
-    file: SeenFile
-    digest: bytes
-    facts: PhotoFacts
-    seconds: float | None = None
-
-
-class _NamedBytes(io.BytesIO):
-    """Bytes of a file that was read already; errors call it by its path."""
-
-    def __init__(self, data: bytes, path: str):
-        super().__init__(data)
-        self.name = self.filename = path
 
 
 class FolderIndexer:
@@ -99,7 +82,6 @@ class FolderIndexer:
         self._advance = advance
         self._found = self._embedded = self._known = self._placed = 0
         self._broken: list[BrokenFile] = []
-        self._waiting: deque[_Read] = deque()
         # On disk if it grows: memory stays constant, however many files there are.
         self._seen = sqlite3.connect("")
         self._seen.execute("CREATE TABLE seen (path BLOB PRIMARY KEY) WITHOUT ROWID")
@@ -125,24 +107,46 @@ class FolderIndexer:
         )
 
     def _embed_here(self, files: Iterator[SeenFile]) -> None:
-        for part in self._encoder().stream_images(self._opened(files), batch_size=self._batch_size):
-            taken = [self._waiting.popleft() for _ in range(len(part.indices) + len(part.broken))]
-            first = self._embedded_from(part.indices.tolist(), [each.index for each in part.broken])
-            rows = [
+        encoder = self._encoder()
+        size = self._batch_size or encoder.default_batch_size
+        decoded = decode_photos(
+            self._photos(files), encoder.image_preprocessor, self._has_content, ahead=size
+        )
+        group: list[DecodedPhoto] = []
+        for each in decoded:
+            group.append(each)
+            if sum(one.prepared is not None for one in group) == size or len(group) == GROUP * size:
+                self._store_group(encoder, group)
+                group = []
+        if group:
+            self._store_group(encoder, group)
+
+    def _store_group(self, encoder: Encoder, group: Sequence[DecodedPhoto]) -> None:
+        images = [each.prepared.image for each in group if each.prepared]
+        vectors = iter(())
+        if images:
+            batch = encoder.image_preprocessor.batch(images)
+            vectors = iter(to_unit_length(encoder.runtime.encode_images(batch).pooled))
+        rows: list[NewRow] = []
+        broken: list[BrokenFile] = []
+        for each in group:
+            file, seconds = each.photo.file, each.photo.seconds
+            if each.reason is not None or each.digest is None:
+                broken.append(BrokenFile(file=file, reason=each.reason or f"{file.path} cannot be read"))
+                continue
+            rows.append(
                 NewRow(
-                    digest=read.digest,
-                    vector=vector,
-                    file=read.file,
-                    facts=read.facts,
-                    columns={} if read.seconds is None else {"seconds": read.seconds},
+                    digest=each.digest,
+                    vector=np.asarray(next(vectors)) if each.prepared else None,
+                    file=file,
+                    facts=each.prepared.facts if each.prepared else NO_FACTS,
+                    columns={} if seconds is None else {"seconds": seconds},
                 )
-                for index, vector in zip(part.indices.tolist(), part.embeddings, strict=True)
-                for read in [taken[index - first]]
-            ]
-            broken = [
-                BrokenFile(file=taken[each.index - first].file, reason=each.reason) for each in part.broken
-            ]
-            self._take(rows, broken, finished=sum(read.seconds is None for read in taken))
+            )
+        self._take(rows, broken, finished=sum(each.photo.seconds is None for each in group))
+
+    def _has_content(self, digest: bytes) -> bool:
+        return self._store.has_vector(self._model, digest)
 
     def _take(self, rows: list[NewRow], broken: list[BrokenFile], finished: int | None = None) -> None:
         self._store.write(self._model, rows, broken)
@@ -151,10 +155,6 @@ class FolderIndexer:
         self._placed += len(rows) - embedded
         self._broken.extend(broken)
         self._advance(len(rows) + len(broken) if finished is None else finished)
-
-    @staticmethod
-    def _embedded_from(good: list[int], broken: list[int]) -> int:
-        return min(good + broken)
 
     def _unknown_files(self, roots: Sequence[str]) -> Iterator[SeenFile]:
         for root in roots:
@@ -183,54 +183,27 @@ class FolderIndexer:
         self._advance(1)
         return True
 
-    def _opened(self, files: Iterator[SeenFile]) -> Iterator[_NamedBytes]:
+    def _photos(self, files: Iterator[SeenFile]) -> Iterator[Photo]:
         for file in files:
+            if not (is_video(file.path) and has_ffmpeg()):
+                yield Photo(file=file)
+                continue
             try:
-                if is_video(file.path) and has_ffmpeg():
-                    yield from self._frames(file)
-                else:
-                    yield from self._unless_embedded(file, self._read(file))
-            except OSError as error:
-                self._store_broken(file, f"{file.path} cannot be read: {error.strerror or error}")
+                yield from self._frames(file)
             except InvalidImage as error:
                 self._store_broken(file, str(error))
 
-    def _frames(self, video: SeenFile) -> Iterator[_NamedBytes]:
+    def _frames(self, video: SeenFile) -> Iterator[Photo]:
         if not is_regular(video.path):
-            raise OSError(0, "it is not a regular file")
+            raise InvalidImage(f"{video.path} is not a regular file")
         old = list(self._store.paths_under(video.path))
         new: set[str] = set()
-        waiting = 0
+        # Stored in this order: the first frame, by which a video is known to be complete, comes last.
         for frame in key_frames(video.path):
             new.add(frame.path)
-            # The first frame must not be stored before the others, so it waits with them, known or not.
-            for photo in self._unless_embedded(replace(video, path=frame.path), frame, again=waiting > 0):
-                waiting += 1
-                yield photo
+            yield Photo(file=replace(video, path=frame.path), data=frame.data, seconds=frame.seconds)
         self._store.forget_files([path for path in old if path not in new])
         self._advance(1)
-
-    def _unless_embedded(
-        self, file: SeenFile, data: bytes | Frame, again: bool = False
-    ) -> Iterator[_NamedBytes]:
-        seconds = data.seconds if isinstance(data, Frame) else None
-        content = data.data if isinstance(data, Frame) else data
-        digest = hashlib.blake2b(content, digest_size=20).digest()
-        if self._store.has_vector(self._model, digest) and not (again and seconds == 0):
-            self._store.write(self._model, [NewRow(digest=digest, vector=None, file=file)])
-            self._placed += 1
-            self._advance(seconds is None)
-            return
-        facts = read_facts(content)
-        self._waiting.append(_Read(file=file, digest=digest, facts=facts, seconds=seconds))
-        yield _NamedBytes(content, file.path)
-
-    @staticmethod
-    def _read(file: SeenFile) -> bytes:
-        if file.size >= 0 and not is_regular(file.path):
-            raise OSError(0, "it is not a regular file")
-        with open(file.path, "rb") as opened:
-            return opened.read(MAX_FILE_BYTES + 1)
 
     def _store_broken(self, file: SeenFile, reason: str) -> None:
         broken = BrokenFile(file=file, reason=reason)

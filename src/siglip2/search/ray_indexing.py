@@ -5,7 +5,6 @@ the name that the collection knows. Ray starts work again that was on a machine 
 here as they come, so a run that is killed goes on where it was.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -19,6 +18,7 @@ import numpy as np
 from siglip2.encoder import load
 from siglip2.errors import InvalidImage, InvalidInput, Siglip2Error
 from siglip2.inputs.sources import read_source
+from siglip2.search.decoder_process import content_digest
 from siglip2.search.photo_facts import read_facts
 from siglip2.search.rows import NO_FACTS, BrokenFile, NewRow, PhotoFacts, SeenFile, StoredModel
 from siglip2.search.store import Store
@@ -67,7 +67,7 @@ class Embedder:
                     found.append((file, read_source(file.path, file.path)))
             except InvalidImage as error:
                 records.append(self._record(file, reason=str(error)))
-        digests = [hashlib.blake2b(_content(data), digest_size=20).digest() for _, data in found]
+        digests = [content_digest(_content(data)) for _, data in found]
         new = [not self._is_known(digest) for digest in digests]
         fresh = [index for index, is_new in enumerate(new) if is_new]
         vectors: dict[int, np.ndarray] = {}

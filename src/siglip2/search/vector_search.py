@@ -13,7 +13,7 @@ from siglip2.search.filters import Filter
 from siglip2.search.hnsw import HnswIndex, IndexState, has_usearch
 from siglip2.search.matrix import Mapped, VectorMatrix
 from siglip2.search.query import Query, best
-from siglip2.search.recall import FIRST_EXPANSION, IndexQuality, tune
+from siglip2.search.recall import FIRST_EXPANSION, IndexQuality, num_candidates, tune
 from siglip2.search.rows import StoredModel
 from siglip2.search.store import Store
 
@@ -93,6 +93,11 @@ class VectorSearch:
         """What was measured when the index was last built."""
         return read_record(self._quality_file, IndexQuality)
 
+    def misses_target(self) -> bool:
+        """Whether even the widest search finds less than was asked for, as among unrelated vectors."""
+        quality = self.quality()
+        return quality is not None and quality.recall_at_10 < quality.target
+
     def index_state(self, store: Store) -> IndexState | None:
         """What the index on disk holds; None where there is none that serves."""
         return self._index.usable(self.open(store).state)
@@ -145,6 +150,8 @@ class VectorSearch:
         """The index to ask; None where rows are to be scanned."""
         if mode == "exact" or (mode == "auto" and mapped.state.count <= EXACT_ROWS):
             return None
+        if mode == "auto" and self.misses_target():
+            return None
         index = self._index.usable(mapped.state)
         if mode == "index" and (index is None or index.number < mapped.state.number):
             self.optimise(store)
@@ -169,7 +176,7 @@ class VectorSearch:
 
     def _candidates(self, mapped: Mapped, index: IndexState, query: Query, count: int) -> np.ndarray:
         # Penalties and mixtures are applied to candidates, of which there have to be more than results.
-        wanted = count if query.is_single else max(10 * count, 500)
+        wanted = num_candidates(count) if query.is_single else max(10 * count, 500)
         # Some of what is found may have been removed since.
         wanted += min(mapped.state.removed - index.removed, wanted)
         found = self._index.search(index, query.vector, wanted, self._expansion())
