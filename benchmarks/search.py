@@ -5,8 +5,12 @@
 Photos are made at run time from the research data's photographs, weights of B/16-256 are random. Vectors
 are clustered (a centre for every hundred) or random; the queries are further vectors of the same kind, half
 of them to find the search width that reaches the recall, the other half to measure. Every engine builds in
-one process and answers in a fresh one. Needs the extras `search` and `benchmark`; faiss-cpu, lancedb,
-pymilvus with milvus-lite where they are installed. `--write` puts the results into docs/benchmarks.md.
+one process and answers in a fresh one. With `--folder` what was built stays there, and a later run goes on:
+`--stages build --slice 200` builds for some 200 seconds, `--stages ask` measures what is built, so that only
+that needs a quiet machine. Building is given in processor seconds for the same reason.
+
+Needs the extras `search` and `benchmark`; faiss-cpu, lancedb, pymilvus with milvus-lite where they are
+installed. `--write` puts the results into docs/benchmarks.md.
 """
 
 import argparse
@@ -63,21 +67,26 @@ def make_vectors(folder: Path, rows: int, queries: int, dim: int, kind: str, see
 
 def ask_engines(arguments: argparse.Namespace, rows: int, kind: str, folder: Path) -> list[dict[str, Any]]:
     data = folder / f"{kind}-{rows}"
-    data.mkdir()
-    make_vectors(data, rows, 2 * arguments.queries, arguments.dim, kind)
+    data.mkdir(exist_ok=True)
+    if not (data / "exact.npy").exists():
+        make_vectors(data, rows, 2 * arguments.queries, arguments.dim, kind)
     results = []
     for name in arguments.engines:
-        place = data / name
+        # Exact search asks the same collection.
+        place = data / name.removesuffix(" exact")
         tail = [str(place), str(data), str(arguments.threads), str(arguments.recall)]
         line: dict[str, Any] = {"engine": name, "rows": rows, "kind": kind}
-        for stage in ("build", "ask"):
-            line |= work(HERE / "search_engines.py", [name, stage, *tail], arguments)
-            if "error" in line:
+        for stage in arguments.stages:
+            slice_s = arguments.slice if stage == "build" else 0
+            line |= work(HERE / "search_engines.py", [name, stage, *tail, str(slice_s)], arguments)
+            if "error" in line or not line.get("finished", True):
                 break
         print(json.dumps(line), flush=True)
         results.append(line)
-        shutil.rmtree(place, ignore_errors=True)
-    shutil.rmtree(data)
+        if not arguments.folder:
+            shutil.rmtree(place, ignore_errors=True)
+    if not arguments.folder:
+        shutil.rmtree(data)
     return results
 
 
@@ -85,11 +94,14 @@ def index_photos(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     import search_photos
 
     inference_files.make_weights(folder / "model", inference_files.default_tokenizer())
-    search_photos.make_photos(arguments.sources, folder / "photos", arguments.photos)
+    if not (folder / "photos").exists():
+        search_photos.make_photos(arguments.sources, folder / "photos", arguments.photos)
     results: dict[str, Any] = {"count": arguments.photos}
     for way in WAYS:
-        tail = [str(folder / name) for name in ("model", "photos", "collection")]
+        place = Path(tempfile.mkdtemp(dir=folder)) / "collection"
+        tail = [str(folder / "model"), str(folder / "photos"), str(place)]
         results[way] = work(HERE / "search_photos.py", [way, *tail, str(arguments.threads)], arguments)
+        shutil.rmtree(place.parent)
         print(way, json.dumps(results[way]), flush=True)
     return results
 
@@ -150,7 +162,9 @@ def main() -> None:
     parser.add_argument("--sources", type=Path, default=shared / "data" / "photos")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--patience", type=float, default=3600, help="seconds for one stage of one engine")
-    parser.add_argument("--folder", type=Path, help="where vectors and indexes are made, and removed again")
+    parser.add_argument("--folder", type=Path, help="where vectors and indexes are made and kept")
+    parser.add_argument("--stages", nargs="+", default=["build", "ask"], choices=["build", "ask"])
+    parser.add_argument("--slice", type=float, default=0, help="seconds after which a build pauses; 0: never")
     parser.add_argument("--note", default="", help="a sentence about this run, kept in the report")
     parser.add_argument("--write", action="store_true", help="write the section of docs/benchmarks.md")
     arguments = parser.parse_args()
@@ -161,12 +175,15 @@ def main() -> None:
         "versions": versions(),
         "queries": [],
     }
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
         if arguments.photos:
-            results["photos"] = index_photos(arguments, Path(temporary))
+            results["photos"] = index_photos(arguments, folder)
         for rows in arguments.rows:
             for kind in arguments.kinds:
-                results["queries"].extend(ask_engines(arguments, rows, kind, Path(temporary)))
+                results["queries"].extend(ask_engines(arguments, rows, kind, folder))
+    if "ask" not in arguments.stages:
+        return
     print(report.markdown(results))
     if arguments.write:
         report.write(results, HERE.parent)
