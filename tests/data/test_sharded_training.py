@@ -213,14 +213,33 @@ def test_keep_weights(shards, tmp_path):
         ShardedImages(shards, SIZE, keep_weights=path)
 
 
-def test_files_stay_few(shards):
-    source = ShardedImages(shards, SIZE, threads=2)
-    for _ in range(3):
-        source.images[np.arange(COUNT)]
-    opened = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
-    for _ in range(20):
-        source.images[np.random.default_rng(0).permutation(COUNT)]
-    assert not opened or len(os.listdir("/proc/self/fd")) <= opened
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize("visits", [3_000, pytest.param(50_000, marks=pytest.mark.slow)])
+def test_memory_and_files_stay_few(shards, visits):
+    """Thousands of samples: what a source holds does not grow with what it has given."""
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("no /proc to read memory and open files from")
+    source = ShardedImages(shards, 64, threads=2)
+    rng = np.random.default_rng(0)
+
+    def visit() -> None:
+        batch = draw_batch(
+            [Source(name="x", images_per_batch=COUNT)], [source], seed=0, step=int(rng.integers(1_000))
+        )
+        assert batch.images[0].shape == (COUNT, 64, 64, 3)
+
+    for _ in range(10):
+        visit()
+    before, opened = resident(), len(os.listdir("/proc/self/fd"))
+    for _ in range(visits // COUNT):
+        visit()
+    # Held, 3,000 pictures would be 37 MB.
+    assert resident() - before < 15 << 20
+    assert len(os.listdir("/proc/self/fd")) <= opened
     source.close()
 
 
