@@ -1,12 +1,13 @@
 """A training step of siglip2 against open_clip's, and the memory of the sigmoid loss as the batch grows.
 
-    python benchmarks/training.py                     # some minutes on two cores
-    python benchmarks/training.py --device cuda --batch 256 --precision bfloat16 --compiled
+    python benchmarks/training.py --write             # some minutes on two cores; writes docs/benchmarks.md
+    python benchmarks/training.py --device cuda --batch 256 --precisions bfloat16 --compiled --write
 
 Both train the same towers (B/16-256) from random weights on the same random batch with the sigmoid loss and
 AdamW: open_clip as its training script does it, with its own model, loss and clamp; siglip2 as its loop does
-it. Rounds of both alternate, and the fastest of each counts. For the memory,
-one rank with a fixed batch meets the texts of more and more ranks; each point is a process of its own.
+it. Rounds of both alternate, and the fastest of each counts. On a processor both keep the memory they free,
+as `siglip2 train` does and open_clip does not (`--no-keep` for neither). For the memory, one rank with a
+fixed batch meets the texts of more and more ranks; each point is a process of its own.
 Needs `open_clip_torch` and `timm`. Where torchvision is missing, a stand-in takes its place: their towers and
 losses use nothing of it.
 """
@@ -21,22 +22,24 @@ import sys
 import time
 import types
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
 import tyro
 from torch.nn import functional as F
+from training_report import LOCAL_BATCH, Precision, facts, write_section
 
 from siglip2.config import ModelConfig, TextConfig, VisionConfig
 from siglip2.losses.sigmoid_blockwise import BlockGradients
 from siglip2.recipes.cost import example_flops
 from siglip2.recipes.recipe import Optimizer, Recipe, Schedule, Source
+from siglip2.train.allocator import keep_freed_memory
 from siglip2.train.batches import Views
 from siglip2.train.meters import PEAK_FLOPS
 from siglip2.train.objective import Objective
 from siglip2.train.optimizer import build_optimizers, set_learning_rate
 
-LOCAL_BATCH, WIDTH = 1024, 768
+WIDTH = 768
 RANKS = (1, 2, 4, 8, 16)
 
 
@@ -47,11 +50,13 @@ def main(
     width: int = 768,
     depth: int = 12,
     vocabulary: int = 32_000,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16"),
     compiled: bool = False,
     threads: int | None = None,
+    keep: bool = True,
     memory: bool = True,
-    plot: Path | None = None,
+    write: bool = False,
+    saved: Path | None = None,
     point: tuple[str, int] | None = None,
 ) -> None:
     """Measure.
@@ -63,11 +68,13 @@ def main(
         width: of both towers.
         depth: of both towers.
         vocabulary: of the text tower; the published one has 256,000 pieces.
-        precision: of the towers' arithmetic.
+        precisions: of the towers' arithmetic, one after the other.
         compiled: torch.compile, of each of our blocks and of their model.
         threads: processor threads.
+        keep: keep freed memory, in both.
         memory: measure the loss as well.
-        plot: write the memory curves to this PNG.
+        write: write the section of docs/benchmarks.md, and the plot beside it.
+        saved: write what this file holds of an earlier run, and measure nothing.
         point: internal, one process of the memory measurement.
     """
     if point is not None:
@@ -75,7 +82,30 @@ def main(
         return
     if threads:
         torch.set_num_threads(threads)
-    recipe = _recipe(batch, width, depth, vocabulary, precision)
+    if saved is not None:
+        write_section(json.loads(saved.read_text()))
+        return
+    if keep and device == "cpu":
+        keep_freed_memory()
+    found = facts(device) | {"batch": batch, "width": width, "depth": depth, "vocabulary": vocabulary}
+    found |= {"compiled": compiled, "keep": keep, "rounds": rounds}
+    found["steps"] = {
+        each: _compare(_recipe(batch, width, depth, vocabulary, each), device, rounds, compiled)
+        for each in precisions
+    }
+    if memory:
+        found["loss_megabytes"] = {
+            kind: {ranks * LOCAL_BATCH: _point(kind, ranks) for ranks in RANKS}
+            for kind in ("siglip2", "open_clip")
+        }
+    print(json.dumps(found, indent=1))
+    if write:
+        write_section(found)
+
+
+def _compare(recipe: Recipe, device: str, rounds: int, compiled: bool) -> dict[str, Any]:
+    """Rates of both, and the share of the device's peak where that is known."""
+    batch, precision = recipe.sources[0].images_per_batch, recipe.precision
     steps = {
         "siglip2": _our_step(recipe, device, compiled),
         "open_clip": _their_step(recipe, device, precision, compiled),
@@ -92,7 +122,7 @@ def main(
             seconds[name].append(time.perf_counter() - started)
     rates = {name: batch / min(each) for name, each in seconds.items()}
     flops = example_flops(recipe, recipe.stages[0])
-    found = {
+    found: dict[str, Any] = {
         "images_per_second": rates,
         "ratio": rates["siglip2"] / rates["open_clip"],
         "teraflops": {name: rate * flops / 1e12 for name, rate in rates.items()},
@@ -100,17 +130,9 @@ def main(
     if device == "cuda":
         name = torch.cuda.get_device_name()
         peak = next((value for part, value in PEAK_FLOPS.items() if part in name), None)
-        found["device"] = name
         if peak:
             found["mfu"] = {each: rate * flops / peak for each, rate in rates.items()}
-    if memory:
-        found["loss_megabytes"] = {
-            kind: {ranks * LOCAL_BATCH: _point(kind, ranks) for ranks in RANKS}
-            for kind in ("siglip2", "open_clip")
-        }
-        if plot:
-            _plot(found["loss_megabytes"], plot)
-    print(json.dumps(found, indent=1))
+    return found
 
 
 def _recipe(batch: int, width: int, depth: int, vocabulary: int, precision) -> Recipe:
@@ -297,21 +319,6 @@ def _loss_memory(kind: str, ranks: int) -> float:
             loss = loss + loss_of._loss(images, each, scale.exp(), bias, negative_only=True)
         loss.backward()
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-
-
-def _plot(curves: dict[str, dict[int, float]], path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for (name, points), colour in zip(curves.items(), ("#2f6fb0", "#d9822b"), strict=True):
-        axes.plot(list(points), list(points.values()), "o-", color=colour, label=name)
-    axes.set_xlabel(f"global batch, {LOCAL_BATCH} images on each rank")
-    axes.set_ylabel("memory of loss and gradients, MB a rank")
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=130)
 
 
 if __name__ == "__main__":
