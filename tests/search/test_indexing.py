@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from tests.search.conftest import draw_photos
 
+from siglip2.errors import InvalidInput
 from siglip2.search.collection import Collection
 from siglip2.weights.load import save_checkpoint
 
@@ -59,6 +60,11 @@ def test_an_emptied_folder_is_taken_for_an_unmounted_disk(collection, photos):
     report = collection.add([photos])
     assert report.kept_folders == (str(photos),)
     assert len(collection) == 20
+
+
+def test_a_batch_of_nothing(collection, photos):
+    with pytest.raises(InvalidInput, match="batch_size is 0"):
+        collection.add([photos], batch_size=0)
 
 
 def test_copies_are_one_row(collection, photos):
@@ -118,6 +124,7 @@ def test_odd_folders(collection, tmp_path, repeats):
 ADD = """
 import sys
 from siglip2.encoder import load
+from siglip2.errors import InvalidInput
 from siglip2.search.collection import Collection
 with Collection.open(sys.argv[1], sys.argv[2]) as collection:
     print("ready", flush=True)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from siglip2.encoder import Encoder, to_unit_length
-from siglip2.errors import InvalidImage
+from siglip2.errors import InvalidImage, InvalidInput
 from siglip2.search.decoders import DecodedPhoto, Photo, decode_photos
 from siglip2.search.files import find_photos, is_regular
 from siglip2.search.rows import NO_FACTS, BrokenFile, NewRow, SeenFile, StoredModel
@@ -73,7 +73,12 @@ class FolderIndexer:
             forget: places to forget in the end.
             elsewhere: makes rows of files on other machines.
             advance: told the number of files that were finished.
+
+        Raises:
+            InvalidInput: a batch of less than one photo.
         """
+        if batch_size is not None and batch_size < 1:
+            raise InvalidInput(f"batch_size is {batch_size}; it must be at least 1")
         self._store, self._model, self._encoder = store, model, encoder
         self._batch_size = batch_size
         self._check_content = check_content
