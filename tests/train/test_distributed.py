@@ -12,7 +12,7 @@ import torch.multiprocessing as multiprocessing
 from tests.train.conftest import tokenize as tokenize_fixture
 from tests.train.test_stages import staged, unwrapped, with_regions
 
-from siglip2.recipes.recipe import Optimizer, Schedule
+from siglip2.recipes.recipe import LossWeights, Optimizer, Schedule, Stage
 from siglip2.train.loop import train
 from siglip2.train.parallel import join_ranks
 
@@ -137,3 +137,18 @@ def test_one_rank_without_finite_gradients_makes_all_skip(tiny_recipe, tiny_data
     assert all(torch.equal(weights[name], start[name]) for name in weights)
     skipped = (run / "skipped.txt").read_text().splitlines()
     assert sorted(line.split(":")[0] for line in skipped) == ["step 0", "step 0", "step 1", "step 1"]
+
+
+@pytest.mark.parametrize("kind", ["fsdp", pytest.param("ddp", marks=pytest.mark.slow)])
+def test_packed_and_taught_ranks_agree_with_one_process(staged, with_regions, tmp_path, free_tcp_port, kind):
+    """Images in one sequence, softmax and a larger model's scores: their gradients cross the ranks too."""
+    weights = LossWeights(sigmoid=0.5, softmax=0.5, distillation=0.5)
+    lengths = (4, 9)
+    stage = Stage(name="all", begin=0.0, losses=weights, sequence_lengths=lengths, packed=32)
+    schedule = Schedule(num_steps=4, warmup_steps=1)
+    recipe = dataclasses.replace(
+        staged, stages=(stage,), schedule=schedule, distil_from="nano", parallel=kind
+    )
+    train(recipe, with_regions, tokenize, tmp_path / "alone")
+    train_on(2, recipe, with_regions, tmp_path / "ranks", free_tcp_port)
+    assert_same_losses(losses(tmp_path / "ranks"), losses(tmp_path / "alone"))
