@@ -1,7 +1,7 @@
 """The service under load on loopback, beside the bare towers and beside what others use.
 
 One image a request, from a load generator in a process of its own that shares the cores. Every part stops by
-itself; the whole takes some four minutes.
+itself and is saved at once; the whole takes some five minutes, and `--only` runs parts of it.
 
     python benchmarks/serving.py --folder weights --infinity PATH/infinity_emb --write
 """
@@ -16,13 +16,15 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from inference_files import default_tokenizer, make_weights
 from PIL import Image
 from serving_contenders import Contender, contenders, request_of, running
-from serving_report import write
+from serving_report import read, save, write
 
 import siglip2
 from siglip2.inputs.batch import ImageBatch
@@ -202,6 +204,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=12.0, help="of each load")
     parser.add_argument("--side", type=int, default=384, help="pixels of the photos")
     parser.add_argument("--note", default="", help="what a reader of the figures has to know")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="stages to run: bare, ours, open, ..."
+    )
     parser.add_argument("--prepare", action="store_true", help="make the weights and stop")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
@@ -210,21 +215,30 @@ def main() -> None:
         return
     files = photos(16, options.side)
     texts = [base64.b64encode(file).decode() for file in files]
-    load_before = os.getloadavg()[0]
+    repository = Path(__file__).resolve().parent.parent
+    results = read(repository)
     with tempfile.TemporaryDirectory() as scratch:
         meter = Meter(Path(scratch))
-        results: dict = {"bare": bare(options.folder, files, options.seconds / 2)}
         found = contenders(options.folder.resolve(), Path(scratch), options.infinity, options.usual)
-        results["ours"] = under_load(meter, found[0], texts, options.seconds)
-        results["others"] = {
-            each.name: throughput(meter, each, texts, 0.7 * options.seconds) for each in found[1:]
+        ours, *others = found
+        stages: dict[str, Callable[[], dict]] = {
+            "bare": lambda: bare(options.folder, files, options.seconds / 2),
+            "ours": lambda: under_load(meter, ours, texts, options.seconds),
+            **{each.name: partial(throughput, meter, each, texts, 0.7 * options.seconds) for each in others},
+            "bare_after": lambda: bare(options.folder, files, options.seconds / 4),
         }
-        results["bare_after"] = bare(options.folder, files, options.seconds / 4)
-    results["kilobytes"] = round(sum(map(len, files)) / len(files) / 1024)
-    results |= {"side": options.side, "note": options.note, "load_before": round(load_before, 1)}
-    print(json.dumps(results, indent=1))
+        for name, stage in stages.items():
+            if options.only and not any(part in name for part in options.only):
+                continue
+            print(name, flush=True)
+            load_before = round(os.getloadavg()[0], 1)
+            results.setdefault("stages", {})[name] = {**stage(), "load_before": load_before}
+            results["kilobytes"] = round(sum(map(len, files)) / len(files) / 1024)
+            results |= {"side": options.side, "note": options.note}
+            # After each stage: whoever stops the run keeps what there is.
+            save(results, repository, options.infinity, options.usual)
     if options.write:
-        write(results, Path(__file__).resolve().parent.parent, options.infinity, options.usual)
+        write(results, repository)
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def running(contender: Contender, port: int, log: Path) -> Iterator[tuple[subpro
         finally:
             process.terminate()
             try:
-                process.wait(40)
+                process.wait(5)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

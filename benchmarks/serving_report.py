@@ -13,32 +13,50 @@ START, END = "<!-- serving: written by benchmarks/serving.py -->", "<!-- end of 
 PACKAGES = ("siglip2", "openvino", "fastapi", "uvicorn", "orjson", "pillow", "sqlalchemy")
 
 
-def write(results: dict, repository: Path, *pythons: Path | None) -> None:
-    """Save the JSON beside the benchmarks and put the section into docs/benchmarks.md.
+def read(repository: Path) -> dict:
+    """What earlier runs on this processor have measured, or nothing."""
+    saved = repository / "benchmarks" / "results" / "serving.json"
+    older = json.loads(saved.read_text()) if saved.exists() else {}
+    return older if older.get("machine", {}).get("processor") == _processor() else {}
+
+
+def save(results: dict, repository: Path, *programs: Path | None) -> None:
+    """Keep the results as JSON beside the benchmarks.
 
     Args:
         results: of `serving.main`.
         repository: where to.
-        pythons: programs of other environments, whose versions are listed.
+        programs: of other environments, whose versions are listed.
     """
-    processor = re.search("model name.*: (.*)", Path("/proc/cpuinfo").read_text())
     results["date"] = date.today().isoformat()
     results["machine"] = {
-        "processor": processor.group(1) if processor else platform.processor(),
+        "processor": _processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
     }
     results["versions"] = {name: version(name) for name in PACKAGES}
-    results["their_versions"] = [_versions(each) for each in pythons if each is not None]
+    results["their_versions"] = [_versions(each) for each in programs if each is not None]
     saved = repository / "benchmarks" / "results" / "serving.json"
     saved.parent.mkdir(exist_ok=True)
     saved.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def write(results: dict, repository: Path) -> None:
+    """Put the section into docs/benchmarks.md, once every part has been measured."""
+    stages = results["stages"]
+    rest = {name: each for name, each in stages.items() if name not in ("bare", "ours", "bare_after")}
+    results = {**results, "others": rest, **{name: stages[name] for name in ("bare", "ours", "bare_after")}}
     page = repository / "docs" / "benchmarks.md"
     text = page.read_text() if page.exists() else "# Benchmarks\n"
     if START not in text:
         text = f"{text.rstrip()}\n\n{START}\n{END}\n"
-    above, rest = text.split(START)
-    page.write_text(f"{above}{START}\n{markdown(results)}{END}{rest.split(END)[1]}")
+    above, below = text.split(START)
+    page.write_text(f"{above}{START}\n{markdown(results)}{END}{below.split(END)[1]}")
+
+
+def _processor() -> str:
+    named = re.search("model name.*: (.*)", Path("/proc/cpuinfo").read_text())
+    return named.group(1) if named else platform.processor()
 
 
 def _versions(program: Path) -> dict[str, str]:
@@ -141,7 +159,7 @@ def markdown(results: dict) -> str:
     lines += [
         "",
         f"{results['date']}, {machine['processor']}, {machine['cores']} cores, Python {machine['python']}, "
-        f"load {results['load_before']} before the run; {used}. Theirs: {theirs or 'none'}.",
+        f"load {bare['load_before']} before the run; {used}. Theirs: {theirs or 'none'}.",
         *([results["note"]] if results["note"] else []),
         "",
     ]
