@@ -70,13 +70,6 @@ def test_base64_is_little_endian_float32(client):
     np.testing.assert_array_equal(np.frombuffer(base64.b64decode(packed), "<f4"), np.float32(as_list))
 
 
-def test_a_text_alone_and_in_a_batch(client):
-    alone = post(client, "/v1/embeddings", input=["a lonely text"])["data"][0]["embedding"]
-    others = [f"text {number}" for number in range(20)]
-    batch = post(client, "/v1/embeddings", input=[*others, "a lonely text"])["data"][-1]["embedding"]
-    np.testing.assert_allclose(alone, batch, atol=1e-5)
-
-
 def test_infinity_and_vllm_forms(client):
     expected = post(client, "/v1/embeddings", input=[{"image": data_url(5)}])["data"][0]["embedding"]
     infinity = post(client, "/v1/embeddings", input=data_url(5), modality="image")

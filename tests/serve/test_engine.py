@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -143,14 +144,17 @@ def test_a_rush_is_turned_away_by_the_time_it_would_take(encoder):
             time.sleep(0.02)
         assert engine.seconds_per_image >= 0.02
         engine.seconds_per_image = 10.0
-        with engine.in_use(images=1), engine.in_use(images=64):  # less than a batch is ahead
+        with ExitStack() as stack:
+            for images in (1, 64, 64, 64):  # few requests, however large, are waited for
+                stack.enter_context(engine.in_use(images=images))
             with engine.in_use():  # texts have room
                 pass
             with pytest.raises(ApiError) as caught, engine.in_use(images=1):
                 pytest.fail("it must not begin")
         engine.seconds_per_image = 0.4
-        with engine.in_use(images=2), engine.in_use(images=1):
-            pass
+        with ExitStack() as stack:
+            for _ in range(3):  # less than a second of work is in the way of the last
+                stack.enter_context(engine.in_use(images=1))
         return caught.value, engine.images_expected
 
     error, expected = asyncio.run(work())

@@ -19,6 +19,9 @@ from siglip2.serve.settings import EngineSettings
 from siglip2.serve.text_cache import TextCache
 from siglip2.serve.timings import timed
 
+FEW_REQUESTS = 4
+"""Whose images are waited for however long they take: one large request is no rush."""
+
 WARM_UP = 8
 """Images of the larger batch that runs before the first caller's."""
 
@@ -58,6 +61,7 @@ class Engine:
 
     Attributes:
         images_expected: of all blocks of `in_use`.
+        requests_with_images: those blocks that embed any.
         seconds_per_image: that those blocks took of late, waiting included, an image and each ahead of it.
         images_in_flight: accepted by `embed_images` and not embedded; the same for texts and bytes of files.
     """
@@ -99,7 +103,7 @@ class Engine:
             max_wait=settings.max_wait_seconds,
         )
         self._cache = TextCache(settings.cached_texts, encoder.embed_dim)
-        self.images_expected = 0
+        self.images_expected = self.requests_with_images = 0
         self.seconds_per_image = 0.0
         self.images_in_flight = 0
         self.texts_in_flight = 0
@@ -136,9 +140,15 @@ class Engine:
         """
         ahead = self.images_expected
         seconds = ahead * self.seconds_per_image
-        if images and ahead >= self.settings.max_image_batch and seconds > self.settings.max_queue_seconds:
+        if (
+            images
+            and self.requests_with_images >= FEW_REQUESTS
+            and ahead >= self.settings.max_image_batch
+            and seconds > self.settings.max_queue_seconds
+        ):
             raise overloaded(seconds=seconds)
         self.images_expected += images
+        self.requests_with_images += images > 0
         self._users += 1
         self._unused.clear()
         start = perf_counter()
@@ -151,6 +161,7 @@ class Engine:
                 self.seconds_per_image = known + 0.1 * (took - known)
         finally:
             self.images_expected -= images
+            self.requests_with_images -= images > 0
             self._users -= 1
             if not self._users:
                 self._unused.set()
