@@ -38,8 +38,13 @@ def facts(device: str) -> dict[str, Any]:
 def write_section(found: dict[str, Any]) -> None:
     """Put the tables into the page, and the curves beside it."""
     lines = [START, "## Training", "", _introduction(found), ""]
-    lines += ["| precision | siglip2, pairs/s | open_clip, pairs/s | ratio | siglip2, TFLOP/s |"]
-    lines += ["| --- | ---: | ---: | ---: | ---: |"]
+    if not found["steps"]:
+        lines += [
+            "The rates of this run are missing: other work took the machine. Memory does not depend on that."
+        ]
+    else:
+        lines += ["| precision | siglip2, pairs/s | open_clip, pairs/s | ratio | siglip2, TFLOP/s |"]
+        lines += ["| --- | ---: | ---: | ---: | ---: |"]
     for precision, each in found["steps"].items():
         rates = each["images_per_second"]
         lines.append(
