@@ -204,9 +204,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=12.0, help="of each load")
     parser.add_argument("--side", type=int, default=384, help="pixels of the photos")
     parser.add_argument("--note", default="", help="what a reader of the figures has to know")
-    parser.add_argument(
-        "--only", nargs="*", default=[], help="stages to run: bare, ours, open, ..."
-    )
+    parser.add_argument("--only", nargs="*", default=[], help="stages to run: bare, ours, open, ...")
     parser.add_argument("--prepare", action="store_true", help="make the weights and stop")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
