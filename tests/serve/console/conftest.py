@@ -42,7 +42,7 @@ def site(start, encoder, pictures, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chromium():
-    """A browser for one file of tests: Playwright's loop runs as long, and others start loops of their own."""
+    """A browser for one file of tests: its loop runs as long, and other tests start loops of their own."""
     api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
     program = shutil.which("chromium")
     if program is None:
