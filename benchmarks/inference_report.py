@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from sections import write_section
+
 START, END = "<!-- inference: written by benchmarks/inference.py -->", "<!-- end of inference -->"
 
 
@@ -11,13 +13,7 @@ def write(results: dict, repository: Path) -> None:
     saved = repository / "benchmarks" / "results" / "inference.json"
     saved.parent.mkdir(exist_ok=True)
     saved.write_text(json.dumps(results, indent=2) + "\n")
-    page = repository / "docs" / "benchmarks.md"
-    text = page.read_text() if page.exists() else f"# Benchmarks\n\n{START}\n{END}\n"
-    if START not in text:
-        text = f"{text.rstrip()}\n\n{START}\n{END}\n"
-    before, rest = text.split(START)
-    after = rest.split(END)[1]
-    page.write_text(f"{before}{START}\n{markdown(results)}{END}{after}")
+    write_section(repository / "docs" / "benchmarks.md", START, END, markdown(results))
 
 
 def markdown(results: dict) -> str:

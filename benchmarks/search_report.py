@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sections import write_section
+
 START, END = "<!-- search: written by benchmarks/search.py -->", "<!-- end of search -->"
 
 
@@ -19,12 +21,7 @@ def write(results: dict[str, Any], repository: Path) -> None:
             _keep(older, results)
     saved.parent.mkdir(exist_ok=True)
     saved.write_text(json.dumps(results, indent=2) + "\n")
-    page = repository / "docs" / "benchmarks.md"
-    text = page.read_text() if page.exists() else "# Benchmarks\n"
-    if START not in text:
-        text = f"{text.rstrip()}\n\n{START}\n{END}\n"
-    above, rest = text.split(START)
-    page.write_text(f"{above}{START}\n{markdown(results)}{END}{rest.split(END)[1]}")
+    write_section(repository / "docs" / "benchmarks.md", START, END, markdown(results))
 
 
 def _keep(older: dict[str, Any], results: dict[str, Any]) -> None:

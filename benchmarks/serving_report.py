@@ -9,6 +9,8 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
+from sections import write_section
+
 START, END = "<!-- serving: written by benchmarks/serving.py -->", "<!-- end of serving -->"
 PACKAGES = ("siglip2", "openvino", "fastapi", "uvicorn", "orjson", "pillow", "sqlalchemy")
 
@@ -46,12 +48,7 @@ def write(results: dict, repository: Path) -> None:
     stages = results["stages"]
     rest = {name: each for name, each in stages.items() if name not in ("bare", "ours", "bare_after")}
     results = {**results, "others": rest, **{name: stages[name] for name in ("bare", "ours", "bare_after")}}
-    page = repository / "docs" / "benchmarks.md"
-    text = page.read_text() if page.exists() else "# Benchmarks\n"
-    if START not in text:
-        text = f"{text.rstrip()}\n\n{START}\n{END}\n"
-    above, below = text.split(START)
-    page.write_text(f"{above}{START}\n{markdown(results)}{END}{below.split(END)[1]}")
+    write_section(repository / "docs" / "benchmarks.md", START, END, markdown(results))
 
 
 def _processor() -> str:

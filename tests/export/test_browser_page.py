@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.chromium import headless_chromium
 from tests.tiny_model import random_photo
 
 import siglip2
@@ -55,13 +56,9 @@ def site(nano_onnx, tmp_path_factory) -> Iterator[str]:
 
 def test_page_classifies_as_python_does(site, tmp_path):
     api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
     photo = tmp_path / "photo.png"
     Image.fromarray(random_photo(3, 200, 150)).save(photo)
-    with api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with headless_chromium() as browser:
         page = browser.new_page(viewport={"width": 390, "height": 844})
         faults: list[str] = []
         asked: list[str] = []
@@ -92,4 +89,3 @@ def test_page_classifies_as_python_does(site, tmp_path):
         # The browser itself reports the broken preview, which has a blob's address.
         assert [each for each in faults if "blob:" not in each] == []
         assert {each.split("/")[2] for each in asked if not each.startswith(("blob:", "data:"))} == {site[7:]}
-        browser.close()

@@ -4,11 +4,11 @@ With SIGLIP2_SCREENSHOTS=FOLDER the screens are kept, to be looked at.
 """
 
 import os
-import shutil
 import threading
 from pathlib import Path
 
 import pytest
+from tests.chromium import headless_chromium
 
 from siglip2.search.gallery import make_server
 
@@ -25,14 +25,8 @@ HAND_OVER = """
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with playwright.sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with headless_chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture

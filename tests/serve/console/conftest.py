@@ -1,10 +1,10 @@
 """The console in real headless Chromium, on a live service with a collection."""
 
-import shutil
 from collections.abc import Iterator
 from ipaddress import ip_network
 
 import pytest
+from tests.chromium import headless_chromium
 from tests.serve.conftest import photo_file
 from tests.serve.processes import web_server
 
@@ -42,15 +42,9 @@ def site(start, encoder, pictures, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chromium():
-    """A browser for one file of tests: its loop runs as long, and other tests start loops of their own."""
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    """A browser for one file of tests."""
+    with headless_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
