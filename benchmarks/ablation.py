@@ -26,6 +26,7 @@ from siglip2.inputs.text import TextPreprocessor
 from siglip2.inputs.tokenizer import Tokenizer
 from siglip2.recipes.ablation import ARMS, Arm, ablation
 from siglip2.recipes.recipe import Recipe
+from siglip2.train.allocator import keep_freed_memory
 from siglip2.train.export import export_model
 from siglip2.train.loop import train
 from siglip2.train.prepare import load_sources
@@ -68,6 +69,7 @@ def main(
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(threads)
+    keep_freed_memory()
     names: list[tuple[str, Arm, int]] = [(f"{arm}_{seed}", arm, seed) for seed in seeds for arm in ARMS]
     if what == "write":
         return _write(out, seeds)

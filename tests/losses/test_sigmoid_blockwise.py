@@ -17,7 +17,12 @@ def inputs(num_images: int, num_texts: int, dtype=torch.float64, width: int = 16
 
 def gradients(loss, arguments):
     loss.backward()
-    return [each.grad for each in arguments]
+    return [taken(each) for each in arguments]
+
+
+def taken(argument) -> torch.Tensor:
+    assert argument.grad is not None
+    return argument.grad
 
 
 @pytest.mark.parametrize("block", [1, 5, 12, 100])
@@ -38,7 +43,7 @@ def test_groups_say_what_belongs_together():
 
 
 def test_gradients_in_float64_by_differences():
-    assert torch.autograd.gradcheck(lambda *each: blockwise_sigmoid_loss(*each, block=4), inputs(6, 6))
+    assert torch.autograd.gradcheck(lambda a, b, c, d: blockwise_sigmoid_loss(a, b, c, d, block=4), inputs(6, 6))
 
 
 def test_an_outer_factor_reaches_every_gradient():
@@ -58,7 +63,8 @@ def saved_bytes(loss_function, num_texts: int) -> int:
     )
     with hooks:
         if loss_function is blockwise_sigmoid_loss:
-            blockwise_sigmoid_loss(*arguments, **groups, block=16)
+            images, texts, scale, bias = arguments
+            blockwise_sigmoid_loss(images, texts, scale, bias, **groups, block=16)
         else:
             sigmoid_loss(*arguments, positives)
     return sum(saved)

@@ -39,8 +39,10 @@ def build_optimizers(
         bfloat16: orthogonalise Muon's updates in it.
     """
     kernels = kernel_names(model)
-    # Muon is meant for matrices inside the towers; the first and last ones stay with AdamW.
-    inner = {name for name in kernels if "encoder.layers" in name or "head.mlp" in name}
+    # Muon is meant for matrices inside the towers and the captioning decoder; the first and last ones stay
+    # with AdamW.
+    inside = ("encoder.layers", "decoder.layers", "head.mlp")
+    inner = {name for name in kernels if any(part in name for part in inside)}
     if settings.name == "adamw":
         inner = set()
     named = {name: each for name, each in model.named_parameters() if each.requires_grad}
