@@ -1,13 +1,13 @@
 """Inference on a processor: `transformers`, ONNX Runtime, torch in bfloat16 and siglip2 on the same weights.
 
-    python benchmarks/inference.py            # some fifteen minutes on two cores; writes docs/benchmarks.md
-    python benchmarks/inference.py --quick    # fewer repeats, writes nothing unless --write
+    python benchmarks/inference.py            # some twelve minutes on two cores; writes docs/benchmarks.md
+    python benchmarks/inference.py --quick    # fewer starts and rounds, writes nothing unless --write
 
 The weights are random, in the full size of B/16-256, so nothing is downloaded. Every contender runs in
-processes of its own (`inference_workers.py`): one a round for the speed of the image tower, fresh ones for
-the time and the memory from nothing to a first answer, one for photographs of 12 megapixels from disk. The
-speeds are taken in rounds, every contender and the bare matrix products in turn, and the fastest of each
-counts: a machine that others share is slow for minutes at a time.
+processes of its own (`inference_workers.py`): fresh ones for the time and the memory from nothing to a first
+answer, one a round for the speed of the image tower, one a round for photographs of 12 megapixels from disk.
+In a round every contender and the bare matrix products come in turn, and of each the fastest round counts:
+a machine that others share is slow for minutes at a time.
 Needs the extras `dev` and `int8`, and `onnxruntime`, `onnx` and `onnxscript`.
 """
 
@@ -36,7 +36,7 @@ DISTRIBUTIONS = ("siglip2", "openvino", "nncf", "torch", "transformers", "onnxru
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="fewer repeats; write only with --write")
+    parser.add_argument("--quick", action="store_true", help="fewer starts and rounds, nothing written")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md after --quick too")
     parser.add_argument("--folder", type=Path, help="keep weights and exports here for another run")
     parser.add_argument("--tokenizer", type=Path, default=files.default_tokenizer())
@@ -53,7 +53,7 @@ def main() -> None:
 def measure(arguments: argparse.Namespace, folder: Path) -> dict:
     """Everything, as one JSON object."""
     files.make_weights(folder, arguments.tokenizer)
-    photos = files.make_photos(folder / "photos", 4 if arguments.quick else 12)
+    photos = files.make_photos(folder / "photos", 8)
     results: dict = {
         "date": datetime.date.today().isoformat(),
         "note": arguments.note,
@@ -70,13 +70,17 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
             results["contenders"][name] = {"error": error.stderr.strip().splitlines()[-1]}
         print(name, json.dumps(results["contenders"][name]), file=sys.stderr, flush=True)
     working = [name for name in arguments.only if "error" not in results["contenders"][name]]
-    results["rounds"] = [
-        {name: work(name, "speed", folder, quick=arguments.quick) for name in [*working, "matmul"]}
-        for _ in range(2 if arguments.quick else 3)
-    ]
+    speeds: list[dict] = []
+    disk: list[dict] = []
+    for _ in range(2 if arguments.quick else 4):
+        speeds.append({name: work(name, "speed", folder) for name in [*working, "matmul"]})
+        disk.append({name: work(name, "disk", folder, photos=photos) for name in working})
+        print(json.dumps([speeds[-1], disk[-1]]), file=sys.stderr, flush=True)
     for name in working:
-        results["contenders"][name]["images_per_s"] = best(results["rounds"], name, max)
-    results["matmul"] = best(results["rounds"], "matmul", min)
+        results["contenders"][name]["images_per_s"] = best(speeds, name, max)
+        results["contenders"][name]["disk"] = best(disk, name, max)
+    results["matmul"] = best(speeds, "matmul", min)
+    results["rounds"] = {"speed": speeds, "disk": disk}
     return results
 
 
@@ -94,20 +98,19 @@ def prepare(name: str, folder: Path) -> None:
 
 
 def one_contender(name: str, folder: Path, photos: Path, quick: bool) -> dict:
-    cold = [work(name, "cold", folder, photos=photos, quick=quick) for _ in range(2 if quick else 5)]
+    cold = [work(name, "cold", folder, photos=photos) for _ in range(2 if quick else 5)]
     return {
         # The first start reads the files from the disk; the fastest has them in the page cache.
         "cold_s": min(each["seconds"] for each in cold),
         "anonymous_mb": min(each["anonymous_mb"] for each in cold),
         "unique_mb": min(each["unique_mb"] for each in cold),
-        "disk": work(name, "disk", folder, photos=photos, quick=quick),
     }
 
 
-def work(name: str, task: str, folder: Path, *, photos: Path | None = None, quick: bool = False) -> dict:
+def work(name: str, task: str, folder: Path, *, photos: Path | None = None) -> dict:
     """Run one task of one contender in a fresh process."""
     command = [sys.executable, str(HERE / "inference_workers.py"), name, task, str(folder)]
-    command += [str(photos or folder / "photos"), str(int(quick))]
+    command += [str(photos or folder / "photos")]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return json.loads(done.stdout.strip().splitlines()[-1])

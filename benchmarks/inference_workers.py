@@ -197,19 +197,18 @@ def export_onnx(folder: Path) -> dict:
     return {}
 
 
-def best_seconds(run: Callable[[], object], quick: bool) -> float:
+def best_seconds(run: Callable[[], object]) -> float:
     """The fastest of some runs: other work on the machine only ever adds time."""
     run()
     times: list[float] = []
-    budget = 5 if quick else 25
-    while len(times) < 2 or (sum(times) < budget and len(times) < 40):
+    while len(times) < 2 or (sum(times) < 5 and len(times) < 40):
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
     return min(times)
 
 
-def matmul_seconds(batch: int, quick: bool) -> dict:
+def matmul_seconds(batch: int) -> dict:
     """The matrix products of the image tower of B/16-256, and nothing else, seconds an image."""
     import torch
 
@@ -237,20 +236,13 @@ def matmul_seconds(batch: int, quick: bool) -> dict:
 
         return run
 
-    return {
-        name: best_seconds(products(getattr(torch, name)), quick) / batch for name in ("float32", "bfloat16")
-    }
+    return {name: best_seconds(products(getattr(torch, name))) / batch for name in ("float32", "bfloat16")}
 
 
 def main() -> None:
-    name, task, folder, photos, quick = (
-        *sys.argv[1:3],
-        Path(sys.argv[3]),
-        Path(sys.argv[4]),
-        sys.argv[5] == "1",
-    )
+    name, task, folder, photos = *sys.argv[1:3], Path(sys.argv[3]), Path(sys.argv[4])
     if name == "matmul":
-        result: dict = matmul_seconds(8, quick)
+        result: dict = matmul_seconds(8)
     elif task == "export":
         result = export_onnx(folder)
     else:
@@ -261,12 +253,12 @@ def main() -> None:
             contender.classify(paths[0])
             result = {"seconds": time.time() - started_at(), **memory()}
         elif task == "speed":
-            result = {str(size): size / best_seconds(contender.encoder(size), quick) for size in BATCHES}
+            result = {str(size): size / best_seconds(contender.encoder(size)) for size in BATCHES}
         else:
             embed = contender.from_disk(paths)
             result = {
-                "photos_per_s": len(paths) / best_seconds(embed, quick),
-                "prepared_per_s": len(paths) / best_seconds(contender.prepare, quick),
+                "photos_per_s": len(paths) / best_seconds(embed),
+                "prepared_per_s": len(paths) / best_seconds(contender.prepare),
             }
     import json
 

@@ -16,7 +16,6 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -302,7 +301,7 @@ def _loss_memory(kind: str, ranks: int) -> float:
     gradients = [
         torch.zeros_like(each) for each in (images, *texts)
     ]  # theirs as well as ours has to fill these
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _peak_memory(begin=True)
     if kind == "siglip2":
         groups = torch.arange(LOCAL_BATCH)
         sums = BlockGradients(images.detach(), scale.detach(), bias.detach())
@@ -312,13 +311,24 @@ def _loss_memory(kind: str, ranks: int) -> float:
         _stand_in_for_torchvision()
         from open_clip.loss import SigLipLoss
 
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = _peak_memory(begin=True)
         loss_of = SigLipLoss()
         loss = loss_of(images, texts[0], scale.exp(), bias)
         for each in texts[1:]:
             loss = loss + loss_of._loss(images, each, scale.exp(), bias, negative_only=True)
         loss.backward()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return (_peak_memory() - before) / 1024
+
+
+def _peak_memory(*, begin: bool = False) -> int:
+    """The most memory of this process so far, or since the last `begin`, in kB.
+
+    Not `ru_maxrss`, which a process inherits from the one that started it.
+    """
+    if begin:
+        Path("/proc/self/clear_refs").write_text("5")
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
 
 if __name__ == "__main__":
