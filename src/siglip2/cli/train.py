@@ -60,7 +60,7 @@ def train(
     `--stages.1.begin 0.5`, `--accumulate 4`.
 
     Args:
-        recipe: nano, nano_sigmoid, fine_tune, base_patch16_256 and its branches.
+        recipe: nano, nano_sigmoid, nano_main, fine_tune, base_patch16_256 and its branches.
         data: folder of the training data; for fine_tune one with captions.csv or captions.jsonl.
         run: folder for the state of the run, its log and its vocabulary.
         small: nano only, every stage in minutes.
@@ -111,6 +111,7 @@ def train(
     from siglip2.train.objective import stage_config
     from siglip2.train.parallel import join_ranks
     from siglip2.train.prepare import load_sources, prepare_tokenizer
+    from siglip2.weights.load import load_checkpoint
 
     if threads:
         torch.set_num_threads(threads)
@@ -119,6 +120,8 @@ def train(
     ranks = join_ranks(device, chosen.parallel)
     sources = load_sources(chosen, data)
     initial = None
+    if checkpoint is None and chosen.initial_weights:
+        checkpoint = load_checkpoint(chosen.initial_weights)
     if checkpoint is None:
         vocabulary = run / "tokenizer.json"
         if ranks.first:
@@ -126,7 +129,8 @@ def train(
         ranks.wait()
     else:
         if checkpoint.tokenizer is None:
-            raise InvalidInput(f"{model} has no vocabulary beside its weights, which fine-tuning needs")
+            given = chosen.initial_weights
+            raise InvalidInput(f"{given} has no vocabulary beside its weights; training needs theirs")
         vocabulary = checkpoint.tokenizer
         initial = {name: torch.from_numpy(checkpoint.read(name).copy()) for name in checkpoint.tensors}
     tokenize = TextPreprocessor(Tokenizer.from_file(vocabulary), chosen.model.text.context_length)

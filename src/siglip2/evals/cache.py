@@ -6,7 +6,7 @@ bytes. Rows are committed batch by batch, so that a run that was killed goes on 
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,7 @@ class EmbeddingCache:
         self.max_num_patches = max_num_patches
         self.embedded = 0
         self.path = None
+        self._hashes: dict[object, bytes] = {}  # by where a picture lies
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             budget = f"-{max_num_patches}" if max_num_patches else ""
@@ -72,10 +73,10 @@ class EmbeddingCache:
         """
         result = np.zeros((len(images), self.encoder.embed_dim), np.float32)
         with progress_bar("images", len(images), enabled=progress) as advance:
-            for start, keys, encoded in _chunks(images):
+            for start, keys, encoded in self._chunks(images, _CHUNK):
                 known = self._read("pooled", keys)
                 missing = [index for index, key in enumerate(keys) if key not in known]
-                sources = [encoded[index] for index in missing]
+                sources = [encoded[index] or images[start + index].read() for index in missing]
                 stream = self.encoder.stream_images(
                     sources, max_num_patches=self.max_num_patches, normalize=False
                 )
@@ -121,12 +122,11 @@ class EmbeddingCache:
             InvalidImage: a picture cannot be used; names it.
         """
         with progress_bar("images", len(images), enabled=progress) as advance:
-            for start, keys, encoded in _chunks(images, 64):
+            for start, keys, encoded in self._chunks(images, 64):
                 missing = [index for index, key in enumerate(keys) if not self._has_patches(key)]
+                sources = [encoded[index] or images[start + index].read() for index in missing]
                 try:
-                    found = self.encoder.patch_features(
-                        [encoded[index] for index in missing], max_num_patches=self.max_num_patches
-                    )
+                    found = self.encoder.patch_features(sources, max_num_patches=self.max_num_patches)
                 except InvalidImage as error:
                     names = ", ".join(image.key for image in images[start : start + 3])
                     raise InvalidImage(f"among the pictures from {names} on: {error}") from error
@@ -140,6 +140,22 @@ class EmbeddingCache:
     def unit(self, images: Sequence[ImageFile], *, progress: bool = False) -> np.ndarray:
         """Image embeddings, (B, E) float32 of unit length."""
         return to_unit_length(self.pooled(images, progress=progress))
+
+    def _chunks(
+        self, images: Sequence[ImageFile], size: int
+    ) -> Iterator[tuple[int, list[bytes], list[bytes | None]]]:
+        """Start, hashes and contents of some images at a time; None for one that an earlier task hashed."""
+        for start in range(0, len(images), size):
+            part = images[start : start + size]
+            encoded = [None if image.source in self._hashes else image.read() for image in part]
+            keys = [
+                self._hashes[image.source] if content is None else _hash(content)
+                for image, content in zip(part, encoded, strict=True)
+            ]
+            for image, key in zip(part, keys, strict=True):
+                if not isinstance(image.source, bytes):
+                    self._hashes[image.source] = key
+            yield start, keys, encoded
 
     def _read(self, table: str, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
         found: dict[bytes, np.ndarray] = {}
@@ -173,14 +189,6 @@ class EmbeddingCache:
         return PatchFeatures(
             features=rows[:-1].reshape(height, width, -1), grid=(height, width), pooled=rows[-1]
         )
-
-
-def _chunks(
-    images: Sequence[ImageFile], size: int = _CHUNK
-) -> Iterable[tuple[int, list[bytes], list[bytes]]]:
-    for start in range(0, len(images), size):
-        encoded = [image.read() for image in images[start : start + size]]
-        yield start, [_hash(content) for content in encoded], encoded
 
 
 def _hash(content: bytes) -> bytes:

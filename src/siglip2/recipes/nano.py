@@ -1,8 +1,8 @@
 """`nano`: the bundled model, small enough to train on two processor cores.
 
 `nano` is the whole recipe of the paper scaled down: captioning decoder from the start, self-distillation and
-masking from 80 %, a resolution change at 90 %, then NaFlex, then curation. `nano_sigmoid` is the sigmoid loss
-alone, with which the bundled weights were trained.
+masking from 80 %, a resolution change at 90 %, then NaFlex, then curation. The bundled weights were trained
+by `nano_sigmoid`, the sigmoid loss alone, and then by `nano_main`, the paper's main run at one resolution.
 
 Differs from the paper: images of one class in a batch share one caption; Muon, an initial bias of -5 and
 averaged weights, all of which learn more per example at this size. Resolution, NaFlex and curation are
@@ -54,6 +54,22 @@ def nano_sigmoid(*, num_steps: int = 1_700) -> Recipe:
         optimizer=Optimizer(name="muon", learning_rate=2e-3),
         initial_bias=-5.0,
         schedule=Schedule(num_steps=num_steps, warmup_steps=min(100, num_steps // 10)),
+    )
+
+
+def nano_main(*, num_steps: int = 1_600) -> Recipe:
+    """The paper's main run, at one resolution, from weights that the sigmoid loss has trained."""
+    recipe = nano(num_steps=num_steps)
+    return replace(
+        recipe,
+        name="nano_main",
+        initial_weights="nano",
+        stages=recipe.stages[:2],
+        schedule=Schedule(num_steps=num_steps, warmup_steps=min(50, num_steps // 10)),
+        ema_decay=0.995,
+        precision="bfloat16",
+        compile=True,
+        checkpoint_every=100,
     )
 
 

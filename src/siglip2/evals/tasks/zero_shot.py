@@ -159,10 +159,10 @@ def _per_class(right: np.ndarray, labels: np.ndarray) -> Measure:
     hits = right[order].astype(np.float64)
 
     def weighted(weights: np.ndarray) -> np.ndarray:
-        drawn = weights[:, order]
-        sizes = np.add.reduceat(drawn, starts, axis=1)
+        # Every image is drawn alike, so that the sorted ones may take the weights as they come.
+        sizes = np.add.reduceat(weights, starts, axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            recalls = np.add.reduceat(drawn * hits, starts, axis=1) / sizes
+            recalls = np.add.reduceat(weights * hits, starts, axis=1) / sizes
         return np.nanmean(recalls, axis=1)
 
     return resampled(weighted, len(right))
