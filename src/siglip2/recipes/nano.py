@@ -57,7 +57,7 @@ def nano_sigmoid(*, num_steps: int = 1_700) -> Recipe:
     )
 
 
-def nano_main(*, num_steps: int = 1_200) -> Recipe:
+def nano_main(*, num_steps: int = 1_000) -> Recipe:
     """The paper's main run, at one resolution, from weights that the sigmoid loss has trained."""
     recipe = nano(num_steps=num_steps)
     return replace(
@@ -66,8 +66,6 @@ def nano_main(*, num_steps: int = 1_200) -> Recipe:
         initial_weights="nano",
         stages=recipe.stages[:2],
         schedule=Schedule(num_steps=num_steps, warmup_steps=min(50, num_steps // 10)),
-        # Eight local views cost more than all else in a step.
-        self_supervision=replace(recipe.self_supervision, local_share=0.25),
         ema_decay=0.995,
         precision="bfloat16",
         compile=True,
