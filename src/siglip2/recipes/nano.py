@@ -57,7 +57,7 @@ def nano_sigmoid(*, num_steps: int = 1_700) -> Recipe:
     )
 
 
-def nano_main(*, num_steps: int = 1_000) -> Recipe:
+def nano_main(*, num_steps: int = 700) -> Recipe:
     """The paper's main run, at one resolution, from weights that the sigmoid loss has trained."""
     recipe = nano(num_steps=num_steps)
     return replace(
