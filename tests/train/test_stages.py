@@ -117,6 +117,8 @@ def test_resolution_change_keeps_what_the_positions_say(staged):
     assert after[POSITIONS].shape[0] == average[POSITIONS].shape[0] == 9
     corner = torch.stack([before[POSITIONS][0], after[POSITIONS][0]])
     assert torch.nn.functional.cosine_similarity(corner[0], corner[1], dim=0) > 0.9
+    # Nothing has learned yet: the average goes the same way.
+    torch.testing.assert_close(average[POSITIONS], after[POSITIONS])
 
 
 def test_gradients_that_are_not_finite_skip_the_step_and_then_stop(
