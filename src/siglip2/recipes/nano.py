@@ -2,7 +2,7 @@
 
 `nano` is the whole recipe of the paper scaled down: captioning decoder from the start, self-distillation and
 masking from 80 %, a resolution change at 90 %, then NaFlex, then curation. `nano_sigmoid` is the sigmoid
-loss alone, with which the bundled weights were trained; `nano_main` goes on from them as the paper's main run.
+loss alone, with which the bundled weights were trained; `nano_main` goes on from them as the paper has it.
 
 Differs from the paper: images of one class in a batch share one caption; Muon, an initial bias of -5 and
 averaged weights, all of which learn more per example at this size. Resolution, NaFlex and curation are
