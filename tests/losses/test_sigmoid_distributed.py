@@ -44,7 +44,8 @@ def one_rank(rank, world, exchange, port):
     dist.all_reduce(mean)
     torch.testing.assert_close(mean / world, expected.detach())
     for tensor, whole in zip(ours[:2], plain[:2], strict=True):
-        assert tensor.grad is not None and whole.grad is not None
+        assert tensor.grad is not None
+        assert whole.grad is not None
         torch.testing.assert_close(tensor.grad / world, whole.grad[own])
     for tensor, whole in zip(ours[2:], plain[2:], strict=True):
         assert tensor.grad is not None
