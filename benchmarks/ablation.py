@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import torch
 import tyro
+from sections import write_section
 
 import siglip2
 from siglip2.evals.cache import EmbeddingCache
@@ -33,7 +34,7 @@ from siglip2.train.prepare import load_sources
 from siglip2.weights.load import load_checkpoint
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "ablation.md"
-BEGIN, END = "<!-- ablation: written by benchmarks/ablation.py -->\n", "<!-- end of ablation -->\n"
+BEGIN, END = "<!-- ablation: written by benchmarks/ablation.py -->", "<!-- end of ablation -->"
 TITLES = {"sigmoid": "sigmoid only", "captions": "+ LocCa", "dense": "+ LocCa, SILC and TIPS"}
 
 TASKS = {
@@ -131,9 +132,8 @@ def _write(out: Path, seeds: tuple[int, ...]) -> None:
             each = ", ".join(f"{one:.1f}" for one in values)
             cells.append(f"**{np.mean(values):.1f}** ({each})")
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
-    before, rest = PAGE.read_text().split(BEGIN)
-    text = "\n".join(lines)
-    PAGE.write_text(f"{before}{BEGIN}{text}\n{END}{rest.split(END)[1]}")
+    text = "\n".join([*lines, ""])
+    write_section(PAGE, BEGIN, END, text)
     print(text)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from sections import write_section
 
 from siglip2.config import VisionConfig
 
@@ -112,8 +113,4 @@ def device_name(device: str) -> str:
 
 def write(text: str) -> None:
     """Replace the section, or add it at the end."""
-    page = PAGE.read_text(encoding="utf-8")
-    section = f"{START}\n{text}{END}\n"
-    before, found, rest = page.partition(START)
-    after = rest.partition(END)[2].lstrip("\n") if found else ""
-    PAGE.write_text((before if found else page.rstrip("\n") + "\n\n") + section + after, encoding="utf-8")
+    write_section(PAGE, START, END, text)

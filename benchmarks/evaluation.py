@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from sections import write_section
 
 import siglip2
 from siglip2.evals.cache import EmbeddingCache
@@ -34,8 +35,8 @@ from siglip2.prompts import label_prompts, resolve_templates
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "benchmarks" / "results" / "evaluation.json"
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
-BEGIN = "<!-- evaluation: written by benchmarks/evaluation.py -->\n"
-END = "<!-- end of evaluation -->\n"
+BEGIN = "<!-- evaluation: written by benchmarks/evaluation.py -->"
+END = "<!-- end of evaluation -->"
 
 SECOND = {"tiny_imagenet": "tiny_imagenet_representation_bias", "flickr8k": "flickr8k_gender"}
 """Tasks, and another one on the same images."""
@@ -71,8 +72,7 @@ def main(
         kept[f"{name or model}: {task}"] = found
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    PAGE.write_text(before + BEGIN + section(kept) + END + rest.split(END)[1], encoding="utf-8")
+    write_section(PAGE, BEGIN, END, section(kept))
     print(section(kept))
 
 

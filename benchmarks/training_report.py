@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
+import sections
 import torch
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
@@ -37,7 +38,7 @@ def facts(device: str) -> dict[str, Any]:
 
 def write_section(found: dict[str, Any]) -> None:
     """Put the tables into the page, and the curves beside it."""
-    lines = [START, "## Training", "", _introduction(found), ""]
+    lines = ["## Training", "", _introduction(found), ""]
     if not found["steps"]:
         lines += [
             "The rates of this run are missing: other work took the machine. Memory does not depend on that."
@@ -58,14 +59,7 @@ def write_section(found: dict[str, Any]) -> None:
     if "loss_megabytes" in found:
         lines += ["", *_memory(found["loss_megabytes"])]
         _plot(found["loss_megabytes"])
-    text = PAGE.read_text()
-    section = "\n".join([*lines, END]) + "\n"
-    if START in text:
-        before, rest = text.split(START)
-        text = before + section + rest.partition(END + "\n")[2]
-    else:
-        text = text.rstrip() + "\n\n" + section
-    PAGE.write_text(text)
+    sections.write_section(PAGE, START, END, "\n".join([*lines, ""]))
 
 
 def _introduction(found: dict[str, Any]) -> str:
