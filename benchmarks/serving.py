@@ -236,24 +236,30 @@ def main() -> None:
     results = read(repository)
     with tempfile.TemporaryDirectory() as scratch:
         meter = Meter(Path(scratch))
-        found = contenders(options.folder.resolve(), Path(scratch), options.infinity, options.usual)
-        ours, *others = found
-        stages: dict[str, Callable[[], dict]] = {
-            "bare": lambda: bare(options.folder, files, options.seconds / 3),
-            "ours": lambda: under_load(meter, ours, texts, options.seconds),
-            **{each.name: partial(throughput, meter, each, texts, 0.7 * options.seconds) for each in others},
-        }
-        chosen = [name for name in stages if not options.only or any(part in name for part in options.only)]
         measured: dict[str, dict] = {}
-        for name in chosen * options.rounds:
-            print(name, flush=True)
-            load_before = round(os.getloadavg()[0], 1)
-            measured[name] = better(measured.get(name), {**stages[name](), "load_before": load_before})
-            results.setdefault("stages", {})[name] = measured[name]
-            results["kilobytes"] = round(sum(map(len, files)) / len(files) / 1024)
-            results |= {"side": options.side, "note": options.note}
-            # After each stage: whoever stops the run keeps what there is.
-            save(results, repository, options.infinity, options.usual)
+        for turn in range(options.rounds):
+            # Accounts of its own: a service prints its first key once.
+            home = Path(scratch) / str(turn)
+            home.mkdir()
+            ours, *others = contenders(options.folder.resolve(), home, options.infinity, options.usual)
+            stages: dict[str, Callable[[], dict]] = {
+                "bare": lambda: bare(options.folder, files, options.seconds / 3),
+                "ours": partial(under_load, meter, ours, texts, options.seconds),
+                **{
+                    each.name: partial(throughput, meter, each, texts, options.seconds / 2) for each in others
+                },
+            }
+            for name, stage in stages.items():
+                if options.only and not any(part in name for part in options.only):
+                    continue
+                print(name, flush=True)
+                load_before = round(os.getloadavg()[0], 1)
+                measured[name] = better(measured.get(name), {**stage(), "load_before": load_before})
+                results.setdefault("stages", {})[name] = measured[name]
+                results["kilobytes"] = round(sum(map(len, files)) / len(files) / 1024)
+                results |= {"side": options.side, "note": options.note}
+                # After each stage: whoever stops the run keeps what there is.
+                save(results, repository, options.infinity, options.usual)
     if options.write:
         write(results, repository)
 

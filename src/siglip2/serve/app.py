@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from threadpoolctl import threadpool_limits
 
 from siglip2 import __version__
 from siglip2.encoder import Encoder, load
@@ -129,7 +130,10 @@ def create_app(
                 # Its only process begins: what is still held was held by one that died.
                 release_all(service.database)
         await models.start()
-        yield
+        # After a product of many labels the threads of numpy's linear algebra spin for a while, on the cores
+        # that the next image's tower needs: a request of 1,000 labels slowed it by a half.
+        with threadpool_limits(1, user_api="blas"):
+            yield
         await models.stop()
         service.mounts.close()
         await service.rates.close()
