@@ -75,8 +75,12 @@ def test_an_older_index_serves_what_came_and_went_since(place):
     held = search.index_state(store)
     assert held is not None
     assert held.count == 1000
-    for vector in [*new, *gone]:
-        assert nearest(search, store, vector) == nearest(search, store, vector, "exact")
+    found = [nearest(search, store, vector) for vector in [*new, *gone]]
+    exact = [nearest(search, store, vector, "exact") for vector in [*new, *gone]]
+    # What was built by several threads is never quite the same graph, and may miss one of ten.
+    assert np.mean([np.isin(*pair).mean() for pair in zip(found, exact, strict=True)]) >= 0.98
+    assert [each[0] for each in found[:50]] == [each[0] for each in exact[:50]]
+    assert np.isin(found, nearest(search, store, new[0], "exact", 2000)).all()
     # Half of it gone: not worth keeping, until it is built again.
     store.forget_files([f"/{index:06}.jpg" for index in range(20, int(1000 * MAX_DEAD_SHARE) + 1)])
     store.remove_unplaced()
@@ -131,7 +135,7 @@ def test_an_older_collection_put_back_in_place(place, tmp_path):
     store, search = open_search(place)
     probe = make_vectors(1, seed=5)[0]
     assert len(search.open(store).ids) == 1000
-    assert nearest(search, store, probe) == nearest(search, store, probe, "exact")
+    assert nearest(search, store, probe)[0] == nearest(search, store, probe, "exact")[0]
     store.close()
 
 
