@@ -37,7 +37,7 @@ def test_groups_say_what_belongs_together():
     ours, plain = inputs(9, 4, torch.float32), inputs(9, 4, torch.float32)
     image_groups, text_groups = torch.tensor([0, 1, 2, 0, 1, 7, 7, 3, 0]), torch.tensor([0, 1, 2, 7])
     loss = blockwise_sigmoid_loss(*ours, image_groups=image_groups, text_groups=text_groups, block=3)
-    expected = sigmoid_loss(*plain, image_groups[:, None] == text_groups)
+    expected = sigmoid_loss(*plain, positives=image_groups[:, None] == text_groups)
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(gradients(loss, ours), gradients(expected, plain))
 
@@ -69,7 +69,7 @@ def saved_bytes(loss_function, num_texts: int) -> int:
             images, texts, scale, bias = arguments
             blockwise_sigmoid_loss(images, texts, scale, bias, **groups, block=16)
         else:
-            sigmoid_loss(*arguments, positives)
+            sigmoid_loss(*arguments, positives=positives)
     return sum(saved)
 
 
