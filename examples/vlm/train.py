@@ -26,9 +26,6 @@ from split import Split
 
 from data import Turn, captions, questions, read_samples
 
-BLOCK = 16
-"""Steps whose turns are drawn together."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -46,7 +43,7 @@ class Options:
     """Shuffled: every text gets another photo, so that nothing can be learned from looking."""
     max_num_patches: int = 64
     """Patches of a photo, NaFlex only."""
-    steps: int = 600
+    steps: int = 900
     batch_size: int = 64
     questions_share: float = 0.25
     """Part of a batch that is questions; the rest is captions."""
@@ -66,21 +63,15 @@ class Options:
 
 
 def batch_of(split: Split, options: Options, step: int) -> tuple[list[Turn], list[int]]:
-    """Turns of a step and the picture shown with each; the same for the same seed and step.
-
-    The turns of `BLOCK` steps are drawn together and shared out by length: little of a batch is padding.
-    """
-    block, place = divmod(step, BLOCK)
-    random = np.random.default_rng((options.seed, block))
+    """Turns of a step and the picture shown with each; the same for the same seed and step."""
+    random = np.random.default_rng((options.seed, step))
     asked = round(options.questions_share * options.batch_size)
     counts = {"captions": options.batch_size - asked, "questions": asked}
-    part, chosen = random.permutation(BLOCK)[place], []
+    chosen: list[Turn] = []
     for kind, count in counts.items():
         if turns := split.turns[kind]:
-            drawn = [turns[index] for index in random.integers(len(turns), size=count * BLOCK)]
-            drawn.sort(key=lambda turn: len(turn.answer))
-            chosen += drawn[part * count : (part + 1) * count]
-    return chosen, shown(chosen, len(split.pictures), options, np.random.default_rng((options.seed, 1, step)))
+            chosen += [turns[index] for index in random.integers(len(turns), size=count)]
+    return chosen, shown(chosen, len(split.pictures), options, random)
 
 
 def shown(turns: Sequence[Turn], count: int, options: Options, random: np.random.Generator) -> list[int]:
