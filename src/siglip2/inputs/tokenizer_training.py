@@ -1,6 +1,7 @@
 """Training a small vocabulary in the form of Gemma's: BPE over whole captions with byte fallback."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -37,14 +38,19 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, path: Path) -> Tokeni
     tokenizer.decoder = decoders.Sequence(  # pyright: ignore[reportAttributeAccessIssue]
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
+    texts = list(texts)
+    counts = Counter(letter for text in texts for letter in text.replace(" ", "▁"))
+    # Rare letters, Chinese ones above all, are left to the byte pieces. They are chosen here: the trainer leaves
+    # it to chance which of equally rare ones stay.
+    letters = sorted(counts, key=lambda letter: (-counts[letter], letter))[: vocab_size // 3]
     trainer = BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=[
             *(AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS),
             *(AddedToken(piece, special=False, normalized=False) for piece in _BYTE_PIECES),
         ],
-        # Rare letters, Chinese ones above all, are left to the byte pieces.
-        limit_alphabet=vocab_size // 3,
+        initial_alphabet=letters,
+        limit_alphabet=len(letters),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
