@@ -40,8 +40,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, path: Path) -> Tokeni
     )
     texts = list(texts)
     counts = Counter(letter for text in texts for letter in text.replace(" ", "▁"))
-    # Rare letters, Chinese ones above all, are left to the byte pieces. They are chosen here: the trainer leaves
-    # it to chance which of equally rare ones stay.
+    # Rare letters, Chinese ones above all, are left to the byte pieces. They are chosen here: the trainer
+    # leaves it to chance which of equally rare ones stay.
     letters = sorted(counts, key=lambda letter: (-counts[letter], letter))[: vocab_size // 3]
     trainer = BpeTrainer(
         vocab_size=vocab_size,
