@@ -67,7 +67,7 @@ def test_past_the_exact_size_an_index_is_asked_for(place, small):
 
 def test_an_older_index_serves_what_came_and_went_since(place):
     store, search = open_search(place)
-    search.optimise(store)
+    search.optimise(store, threads=1)  # several never build quite the same graph
     new, gone = make_vectors(50, seed=3), make_vectors(1000)[:20]
     write_vectors(store, new, first=1000)
     store.forget_files([f"/{index:06}.jpg" for index in range(20)])
@@ -75,12 +75,8 @@ def test_an_older_index_serves_what_came_and_went_since(place):
     held = search.index_state(store)
     assert held is not None
     assert held.count == 1000
-    found = [nearest(search, store, vector) for vector in [*new, *gone]]
-    exact = [nearest(search, store, vector, "exact") for vector in [*new, *gone]]
-    # What was built by several threads is never quite the same graph, and may miss one of ten.
-    assert np.mean([np.isin(*pair).mean() for pair in zip(found, exact, strict=True)]) >= 0.98
-    assert [each[0] for each in found[:50]] == [each[0] for each in exact[:50]]
-    assert np.isin(found, nearest(search, store, new[0], "exact", 2000)).all()
+    for vector in [*new, *gone]:
+        assert nearest(search, store, vector) == nearest(search, store, vector, "exact")
     # Half of it gone: not worth keeping, until it is built again.
     store.forget_files([f"/{index:06}.jpg" for index in range(20, int(1000 * MAX_DEAD_SHARE) + 1)])
     store.remove_unplaced()
@@ -124,7 +120,7 @@ def test_an_index_that_finds_too_little_is_not_asked(place, monkeypatch):
 
 def test_an_older_collection_put_back_in_place(place, tmp_path):
     store, search = open_search(place)
-    search.optimise(store)
+    search.optimise(store, threads=1)
     store.close()
     older = place.read_bytes()
     store, search = open_search(place)
@@ -135,7 +131,7 @@ def test_an_older_collection_put_back_in_place(place, tmp_path):
     store, search = open_search(place)
     probe = make_vectors(1, seed=5)[0]
     assert len(search.open(store).ids) == 1000
-    assert nearest(search, store, probe)[0] == nearest(search, store, probe, "exact")[0]
+    assert nearest(search, store, probe) == nearest(search, store, probe, "exact")
     store.close()
 
 
@@ -214,6 +210,7 @@ def test_duplicates_by_index_are_those_by_scan(tmp_path, monkeypatch):
     store = SqliteStore(tmp_path / "c")
     model = write_vectors(store, unit(spread))
     search = vector_search.VectorSearch(tmp_path / "c", store.id, model)
+    search.optimise(store, threads=1)
 
     def no_encoder():
         raise AssertionError("duplicates need no model")
