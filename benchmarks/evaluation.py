@@ -11,7 +11,6 @@ docs/benchmarks.md.
 
 import json
 import os
-import platform
 import sys
 import tempfile
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from processor import processor_name
 from sections import write_section
 
 import siglip2
@@ -149,12 +149,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.machine()
-    return f"{os.cpu_count()} cores, {model}"
+    return f"{os.cpu_count()} cores, {processor_name()}"
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def main() -> None:
 def measure(arguments: argparse.Namespace, folder: Path) -> dict:
     """Everything, as one JSON object."""
     files.make_weights(folder, arguments.tokenizer)
-    photos = files.make_photos(folder / "photos", 8)
+    files.make_photos(folder / "photos", 8)
     results: dict = {
         "date": datetime.date.today().isoformat(),
         "note": arguments.note,
@@ -65,7 +65,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
     for name in arguments.only:
         try:
             prepare(name, folder)
-            results["contenders"][name] = one_contender(name, folder, photos, arguments.quick)
+            results["contenders"][name] = one_contender(name, folder, arguments.quick)
         except subprocess.CalledProcessError as error:
             results["contenders"][name] = {"error": error.stderr.strip().splitlines()[-1]}
         print(name, json.dumps(results["contenders"][name]), file=sys.stderr, flush=True)
@@ -74,7 +74,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
     disk: list[dict] = []
     for _ in range(2 if arguments.quick else 4):
         speeds.append({name: work(name, "speed", folder) for name in [*working, "matmul"]})
-        disk.append({name: work(name, "disk", folder, photos=photos) for name in working})
+        disk.append({name: work(name, "disk", folder) for name in working})
         print(json.dumps([speeds[-1], disk[-1]]), file=sys.stderr, flush=True)
     for name in working:
         results["contenders"][name]["images_per_s"] = best(speeds, name, max)
@@ -97,8 +97,8 @@ def prepare(name: str, folder: Path) -> None:
         quantize(read_hf(folder))
 
 
-def one_contender(name: str, folder: Path, photos: Path, quick: bool) -> dict:
-    cold = [work(name, "cold", folder, photos=photos) for _ in range(2 if quick else 5)]
+def one_contender(name: str, folder: Path, quick: bool) -> dict:
+    cold = [work(name, "cold", folder) for _ in range(2 if quick else 5)]
     return {
         # The first start reads the files from the disk; the fastest has them in the page cache.
         "cold_s": min(each["seconds"] for each in cold),
@@ -107,10 +107,9 @@ def one_contender(name: str, folder: Path, photos: Path, quick: bool) -> dict:
     }
 
 
-def work(name: str, task: str, folder: Path, *, photos: Path | None = None) -> dict:
+def work(name: str, task: str, folder: Path) -> dict:
     """Run one task of one contender in a fresh process."""
     command = [sys.executable, str(HERE / "inference_workers.py"), name, task, str(folder)]
-    command += [str(photos or folder / "photos")]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return json.loads(done.stdout.strip().splitlines()[-1])

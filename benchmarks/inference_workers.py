@@ -240,7 +240,7 @@ def matmul_seconds(batch: int) -> dict:
 
 
 def main() -> None:
-    name, task, folder, photos = *sys.argv[1:3], Path(sys.argv[3]), Path(sys.argv[4])
+    name, task, folder = *sys.argv[1:3], Path(sys.argv[3])
     if name == "matmul":
         result: dict = matmul_seconds(8)
     elif task == "export":
@@ -248,7 +248,7 @@ def main() -> None:
     else:
         contender = CONTENDERS[name]()
         contender.load(folder)
-        paths = sorted(photos.glob("*.jpg"))
+        paths = sorted((folder / "photos").glob("*.jpg"))
         if task == "cold":
             contender.classify(paths[0])
             result = {"seconds": time.time() - started_at(), **memory()}

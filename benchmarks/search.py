@@ -18,7 +18,6 @@ import datetime
 import importlib.metadata
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from typing import Any
 import inference_files
 import numpy as np
 import search_report as report
+from processor import processor_name
 
 HERE = Path(__file__).resolve().parent
 ENGINES = ("siglip2", "siglip2 exact", "faiss", "lancedb", "milvus-lite")
@@ -128,10 +128,8 @@ def work(program: Path, tail: list[str], arguments: argparse.Namespace) -> dict[
 
 
 def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return {
-        "processor": names[0] if names else platform.processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1),
     }

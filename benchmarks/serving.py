@@ -234,6 +234,8 @@ def main() -> None:
     texts = [base64.b64encode(file).decode() for file in files]
     repository = Path(__file__).resolve().parent.parent
     results = read(repository)
+    results["kilobytes"] = round(sum(map(len, files)) / len(files) / 1024)
+    results |= {"side": options.side, "note": options.note}
     with tempfile.TemporaryDirectory() as scratch:
         meter = Meter(Path(scratch))
         measured: dict[str, dict] = {}
@@ -256,8 +258,6 @@ def main() -> None:
                 load_before = round(os.getloadavg()[0], 1)
                 measured[name] = better(measured.get(name), {**stage(), "load_before": load_before})
                 results.setdefault("stages", {})[name] = measured[name]
-                results["kilobytes"] = round(sum(map(len, files)) / len(files) / 1024)
-                results |= {"side": options.side, "note": options.note}
                 # After each stage: whoever stops the run keeps what there is.
                 save(results, repository, options.infinity, options.usual)
     if options.write:

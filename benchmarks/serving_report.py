@@ -3,12 +3,12 @@
 import json
 import os
 import platform
-import re
 import subprocess
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
+from processor import processor_name
 from sections import write_section
 
 START, END = "<!-- serving: written by benchmarks/serving.py -->", "<!-- end of serving -->"
@@ -19,7 +19,7 @@ def read(repository: Path) -> dict:
     """What earlier runs on this processor have measured, or nothing."""
     saved = repository / "benchmarks" / "results" / "serving.json"
     older = json.loads(saved.read_text()) if saved.exists() else {}
-    return older if older.get("machine", {}).get("processor") == _processor() else {}
+    return older if older.get("machine", {}).get("processor") == processor_name() else {}
 
 
 def save(results: dict, repository: Path, *programs: Path | None) -> None:
@@ -32,7 +32,7 @@ def save(results: dict, repository: Path, *programs: Path | None) -> None:
     """
     results["date"] = date.today().isoformat()
     results["machine"] = {
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
     }
@@ -49,11 +49,6 @@ def write(results: dict, repository: Path) -> None:
     rest = {name: each for name, each in stages.items() if name not in ("bare", "ours")}
     results = {**results, "others": rest, "bare": stages["bare"], "ours": stages["ours"]}
     write_section(repository / "docs" / "benchmarks.md", START, END, markdown(results))
-
-
-def _processor() -> str:
-    named = re.search("model name.*: (.*)", Path("/proc/cpuinfo").read_text())
-    return named.group(1) if named else platform.processor()
 
 
 def _versions(program: Path) -> dict[str, str]:

@@ -2,13 +2,13 @@
 
 import importlib.metadata
 import os
-import platform
 import time
 from pathlib import Path
 from typing import Any, Literal
 
 import sections
 import torch
+from processor import processor_name
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 PLOT = PAGE.parent / "training_memory.png"
@@ -23,9 +23,7 @@ def facts(device: str) -> dict[str, Any]:
     if device == "cuda":
         machine = torch.cuda.get_device_name()
     else:
-        lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        machine = f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads"
+        machine = f"{processor_name()}, {torch.get_num_threads()} threads"
     versions = {name: importlib.metadata.version(name) for name in ("torch", "open_clip_torch", "timm")}
     return {
         "device": device,
