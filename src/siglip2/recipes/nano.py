@@ -67,7 +67,6 @@ def nano_main(*, num_steps: int = 300) -> Recipe:
         stages=recipe.stages[:2],
         # A third of the rates from nothing: the weights were annealed before.
         optimizer=replace(recipe.optimizer, learning_rate=6e-4, muon_learning_rate=1e-3),
-        schedule=Schedule(num_steps=num_steps, warmup_steps=min(50, num_steps // 10)),
         ema_decay=0.98,
         precision="bfloat16",
         compile=True,
