@@ -1,13 +1,14 @@
-"""Image features a second, pooled and per patch: siglip2, `transformers` and timm on the same shape.
+r"""Image features a second, pooled and per patch: siglip2, `transformers` and timm on the same shape.
 
     python benchmarks/encoder.py --threads 2                       # prints
     python benchmarks/encoder.py --write                           # and writes docs/benchmarks.md
-    python benchmarks/encoder.py --device cuda --batch 256 --compile --peak-tflops 989
+    python benchmarks/encoder.py --device cuda --batch 256 --compile --peak-tflops 989 --precisions bfloat16 \
+        --repeats 20 --write
 
 Random weights of B/16-256. Fixed: pictures of 256 x 256. NaFlex: photographs of mixed aspect ratios and sizes
 within 256 patches. Every contender runs in float32, which is how the other packages build a model, and in
-bfloat16. They take turns, so that other work on the machine falls on all of them, and the fastest turn of
-each counts. timm needs torchvision; without it timm is left out, and the report says so.
+bfloat16, or in those asked for. They take turns, so that other work on the machine falls on all of them, and
+the fastest turn of each counts. timm needs torchvision; without it timm is left out, and the report says so.
 """
 
 import argparse
@@ -26,7 +27,6 @@ from siglip2.inputs.batch import ImageBatch
 from siglip2.network.init import build_initialised
 from siglip2.network.model import SigLIP2
 from siglip2.network.packed import encode_packed
-from siglip2.runtime.openvino import OpenVinoRuntime
 from siglip2.weights.checkpoint import Checkpoint
 
 GRIDS = ((16, 16), (8, 8), (12, 16), (6, 9), (20, 12), (9, 14), (4, 16), (16, 10))
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     parser.add_argument("--depth", type=int, help="of the tower instead of 12, to try the script")
     parser.add_argument("--compile", action="store_true", help="also with torch.compile, ours and theirs")
     parser.add_argument("--peak-tflops", type=float, help="of the device, for the share of it that is used")
@@ -73,7 +74,7 @@ def main() -> None:
     text = report(arguments, tables)
     print(text)
     if arguments.write:
-        write(text)
+        write(text, arguments.device)
 
 
 def measure(arguments: argparse.Namespace, *, naflex: bool) -> str:
@@ -108,12 +109,15 @@ def ours(model: SigLIP2, batch: Batch, arguments: argparse.Namespace) -> dict[tu
     grids = np.array(batch.grids, np.int32)
     images = ImageBatch(patches=batch.patches, grids=grids, mask=batch.mask if batch.naflex else None)
     checkpoint = Checkpoint.from_tensors(model.config, model.state_dict())
-    for precision in PRECISIONS if arguments.device == "cpu" else ():
+    for precision in arguments.precisions if arguments.device == "cpu" else ():
+        # Not at the top: a machine with a GPU need not have it.
+        from siglip2.runtime.openvino import OpenVinoRuntime
+
         runtime = OpenVinoRuntime(checkpoint, precision=precision, threads=arguments.threads)
         found["siglip2, openvino", precision] = lambda runtime=runtime: runtime.encode_images(
             images, return_patches=True
         )
-    for precision in PRECISIONS:
+    for precision in arguments.precisions:
         tower = copied(model.vision_model, arguments.device, precision)
         inputs, mask, sizes = on_device(batch, arguments.device, precision)
         options = {"grids": sizes, "mask": mask} if batch.naflex else {}
@@ -121,9 +125,15 @@ def ours(model: SigLIP2, batch: Batch, arguments: argparse.Namespace) -> dict[tu
         found |= both_ways(name, precision, tower, lambda run, x=inputs, o=options: run(x, **o), arguments)
         if batch.naflex:
             packed = inputs[mask]
-            found["siglip2, torch, packed", precision] = lambda tower=tower, packed=packed: encode_packed(
-                tower, packed, batch.grids
-            )
+            for compiled in (False, True) if arguments.compile else (False,):
+                here = copied(tower, arguments.device, precision)
+                if compiled:
+                    for layer in here.encoder.layers:
+                        layer.compile()
+                name = "siglip2, torch, packed" + (", compiled" if compiled else "")
+                found[name, precision] = lambda here=here, packed=packed: encode_packed(
+                    here, packed, batch.grids
+                )
     return found
 
 
@@ -142,7 +152,7 @@ def theirs(
         tower = transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**sizes, image_size=256))
     vit = timm_tower(shape)
     found: dict[tuple[str, str], Contender] = {}
-    for precision in PRECISIONS:
+    for precision in arguments.precisions:
         inputs, mask, grids = on_device(batch, arguments.device, precision)
         fed = (inputs, mask.int(), grids) if batch.naflex else (pictures_of(inputs),)
         here = copied(tower, arguments.device, precision)

@@ -15,7 +15,13 @@ from sections import write_section
 from siglip2.config import VisionConfig
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
-START, END = "<!-- encoder: written by benchmarks/encoder.py -->", "<!-- end of encoder -->"
+MARKS = {
+    "cpu": ("<!-- encoder: written by benchmarks/encoder.py -->", "<!-- end of encoder -->"),
+    "cuda": (
+        "<!-- encoder on a GPU: written by benchmarks/encoder.py -->",
+        "<!-- end of encoder on a GPU -->",
+    ),
+}
 BASE = "transformers"
 
 
@@ -29,11 +35,11 @@ class Row:
 
 
 def table(head: str, rows: Sequence[Row], images: int, flops: float, peak_tflops: float | None) -> str:
-    """Rates, and how many times `transformers` in the same precision and as it loads a model.
+    """Rates, and how many times `transformers` in the same precision and, if measured, as it loads a model.
 
     Args:
         head: what was encoded.
-        rows: contenders, `transformers` among them in both precisions.
+        rows: contenders, `transformers` among them in every precision.
         images: in a batch.
         flops: of a batch, at its real patches.
         peak_tflops: of the device, if known.
@@ -46,7 +52,7 @@ def table(head: str, rows: Sequence[Row], images: int, flops: float, peak_tflops
             row.name,
             row.precision,
             f"{images / row.seconds:.1f}",
-            f"{base['float32'] / row.seconds:.2f}",
+            *([f"{base['float32'] / row.seconds:.2f}"] if "float32" in base else []),
             f"{base[row.precision] / row.seconds:.2f}",
             f"{rate:.2f}",
         ]
@@ -56,7 +62,7 @@ def table(head: str, rows: Sequence[Row], images: int, flops: float, peak_tflops
         head,
         "",
         "images/s",
-        f"times `{BASE}` float32",
+        *([f"times `{BASE}` float32"] if "float32" in base else []),
         f"times `{BASE}` in this precision",
         "TFLOP/s",
     ]
@@ -71,10 +77,13 @@ def summary(rows: Sequence[Row]) -> str:
     ours = min(row.seconds for row in rows if row.name.startswith("siglip2"))
     others = [row for row in rows if not row.name.startswith("siglip2")]
     any_precision = min(row.seconds for row in others) / ours
-    default = min(row.seconds for row in others if row.precision == "float32") / ours
+    said = f"The fastest of siglip2 does {any_precision:.1f} times what the fastest of the others does"
+    default = [row.seconds for row in others if row.precision == "float32"]
+    if not default:
+        return said + "."
     return (
-        f"The fastest of siglip2 does {any_precision:.1f} times what the fastest of the others does, and "
-        f"{default:.1f} times what it does in float32, in which the others build a model."
+        f"{said}, and {min(default) / ours:.1f} times what it does in float32, in which the others build a "
+        "model."
     )
 
 
@@ -93,8 +102,9 @@ def report(arguments: argparse.Namespace, tables: Sequence[str]) -> str:
             versions.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             versions.append(f"{name} not installed")
+    where = " on a GPU" if arguments.device.startswith("cuda") else ""
     return (
-        f"## Encoder\n\nPooled and patch features of B/16-256 with random weights on "
+        f"## Encoder{where}\n\nPooled and patch features of B/16-256 with random weights on "
         f"{device_name(arguments.device)}, {arguments.threads} thread(s) of {os.cpu_count()}, batch "
         f"{arguments.batch}, fastest of {arguments.repeats} turns; {time.strftime('%Y-%m-%d')}, load "
         f"{os.getloadavg()[0]:.1f}; Python {platform.python_version()}, {', '.join(versions)}. TFLOP/s count "
@@ -111,6 +121,6 @@ def device_name(device: str) -> str:
     return ov.Core().get_property("CPU", "FULL_DEVICE_NAME")
 
 
-def write(text: str) -> None:
+def write(text: str, device: str) -> None:
     """Replace the section, or add it at the end."""
-    write_section(PAGE, START, END, text)
+    write_section(PAGE, *MARKS[device.split(":")[0]], text)

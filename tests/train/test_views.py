@@ -22,7 +22,7 @@ def test_a_box_moves_with_its_crop():
     views = apply_crops(pictures, crops, (64, 64))
     checked = 0
     for view, crop in zip(views, crops, strict=True):
-        seen = crop_box(box, crop)
+        seen = crop_box(box, crop.tolist())
         if seen is None:
             continue
         rows, columns = (torch.nonzero((view[0] > 0).any(dim=axis))[:, 0] for axis in (1, 0))
@@ -34,10 +34,10 @@ def test_a_box_moves_with_its_crop():
 
 def test_a_box_outside_of_the_crop_is_dropped():
     crop = torch.tensor([[0.5, 0, -0.5], [0, 0.5, -0.5]])  # the top left quarter
-    assert crop_box((0.6, 0.6, 0.9, 0.9), crop) is None
-    assert crop_box((0.1, 0.1, 0.3, 0.3), crop) == pytest.approx((0.2, 0.2, 0.6, 0.6))
+    assert crop_box((0.6, 0.6, 0.9, 0.9), crop.tolist()) is None
+    assert crop_box((0.1, 0.1, 0.3, 0.3), crop.tolist()) == pytest.approx((0.2, 0.2, 0.6, 0.6))
     mirrored = torch.tensor([[-1.0, 0, 0], [0, 1.0, 0]])
-    assert crop_box((0.1, 0.2, 0.3, 0.4), mirrored) == pytest.approx((0.7, 0.2, 0.9, 0.4))
+    assert crop_box((0.1, 0.2, 0.3, 0.4), mirrored.tolist()) == pytest.approx((0.7, 0.2, 0.9, 0.4))
 
 
 def test_views_differ_between_images_and_repeat_with_the_seed():

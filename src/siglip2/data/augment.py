@@ -58,15 +58,17 @@ def random_crop_and_flip(
     return apply_crops(images, crops, (side, side))
 
 
-def crop_box(box: Sequence[float], crop: Tensor) -> tuple[float, float, float, float] | None:
+def crop_box(
+    box: Sequence[float], crop: Sequence[Sequence[float]]
+) -> tuple[float, float, float, float] | None:
     """Where a box of the picture lies in a view; None where less than half of it is to be seen.
 
     Args:
         box: x0, y0, x1, y1 in shares of the picture.
         crop: (2, 3) affine map of the view.
     """
-    scale = (float(crop[0, 0]), float(crop[1, 1]))
-    shift = (float(crop[0, 2]), float(crop[1, 2]))
+    scale = (crop[0][0], crop[1][1])
+    shift = (crop[0][2], crop[1][2])
     corners = []
     for axis in (0, 1):
         ends = [((2 * box[index] - 1 - shift[axis]) / scale[axis] + 1) / 2 for index in (axis, axis + 2)]

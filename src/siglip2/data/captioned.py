@@ -2,10 +2,15 @@
 
 import io
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from PIL import Image, ImageOps
+
+MANY = 64
+"""Pictures from which on threads decode them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +45,11 @@ class CaptionedImages:
 
 def stack_images(encoded: Iterable[bytes], size: int) -> np.ndarray:
     """Decode, turn upright and squash to (N, size, size, 3) uint8; transparency is laid over white."""
-    return np.stack([_decode(each, size) for each in encoded])
+    pictures = list(encoded)
+    if len(pictures) < MANY:
+        return np.stack([_decode(each, size) for each in pictures])
+    with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes without Python's lock
+        return np.stack(list(pool.map(partial(_decode, size=size), pictures)))
 
 
 def _decode(encoded: bytes, size: int) -> np.ndarray:

@@ -6,7 +6,7 @@ at 20 %, blur, and solarisation. Differs from DINO: no jitter of the hue.
 """
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -46,14 +46,58 @@ def random_view(
     cropped = random_crop_and_flip(
         images, generator, min_area=area[0], max_area=area[1], flip=flip, size=size, share=share
     )
-    pixels = _jitter((cropped + 1) / 2, generator, share)
-    grey = _luminance(pixels).expand_as(pixels)
-    pixels = torch.where(_chosen(share, 0.2, generator, pixels), grey, pixels)
+    pixels = _jitter((cropped + 1) / 2, generator, share, 0.8)
+    pixels = _grey(pixels, generator, share, 0.2)
     pixels = torch.where(_chosen(share, blur, generator, pixels), _blurred(pixels), pixels)
     if solarise:
         inverted = torch.where(pixels >= 0.5, 1 - pixels, pixels)
         pixels = torch.where(_chosen(share, solarise, generator, pixels), inverted, pixels)
     return pixels.clamp(0, 1) * 2 - 1
+
+
+def coloured(
+    pixels: Float[Tensor, "B 3 H W"], generator: torch.Generator, *, probability: float, share: Share
+) -> Float[Tensor, "B 3 H W"]:
+    """Pictures in [-1, 1], some of them in other colours, a quarter of these in grey.
+
+    Args:
+        pixels: of every picture.
+        generator: of everything random.
+        probability: of a picture to be changed.
+        share: which part of a global batch the pictures are.
+    """
+    changed = _jitter((pixels + 1) / 2, generator, share, probability)
+    return _grey(changed, generator, share, probability / 4).clamp(0, 1) * 2 - 1
+
+
+def mixed(
+    pixels: Float[Tensor, "B 3 H W"], generator: torch.Generator, *, probability: float
+) -> tuple[Float[Tensor, "B 3 H W"], Int[Tensor, " B"]]:
+    """Pictures into some of which a part of another is laid (CutMix, arXiv 1905.04899).
+
+    The part is a rectangle of a fifth to a half of the area with the picture's own shape, somewhere.
+
+    Returns:
+        The pictures, and for each the row of the picture that is to be seen in it too, or its own.
+    """
+    count, _, height, width = pixels.shape
+    drawn = torch.rand(4, count, generator=generator)
+    other = torch.randperm(count, generator=generator)
+    side = (0.2 + 0.3 * drawn[0]).sqrt()
+    inside = torch.ones(count, height, width, dtype=torch.bool)
+    for size, place, axis in ((height, drawn[1], 1), (width, drawn[2], 2)):
+        begin = (place * (1 - side) * size).round()[:, None]
+        at = torch.arange(size)
+        along = (at >= begin) & (at < begin + (side * size).round()[:, None])
+        inside &= along.unsqueeze(3 - axis)
+    inside &= (drawn[3] < probability)[:, None, None]
+    rows = torch.where(inside.flatten(1).any(1), other, torch.arange(count)).to(pixels.device)
+    return torch.where(inside[:, None].to(pixels.device), pixels[rows], pixels), rows
+
+
+def _grey(pixels: Tensor, generator: torch.Generator, share: Share, probability: float) -> Tensor:
+    grey = _luminance(pixels).expand_as(pixels)
+    return torch.where(_chosen(share, probability, generator, pixels), grey, pixels)
 
 
 def _chosen(share: Share, probability: float, generator: torch.Generator, like: Tensor) -> Tensor:
@@ -65,18 +109,18 @@ def _luminance(pixels: Tensor) -> Tensor:
     return (pixels * weights).sum(dim=1, keepdim=True)
 
 
-def _jitter(pixels: Tensor, generator: torch.Generator, share: Share) -> Tensor:
-    """Brightness, contrast and saturation; four of five views."""
+def _jitter(pixels: Tensor, generator: torch.Generator, share: Share, probability: float) -> Tensor:
+    """Brightness, contrast and saturation of some."""
     drawn = 1 + (2 * share.rand(3, generator=generator) - 1) * torch.tensor(JITTER)
     brightness, contrast, saturation = (
         drawn[:, index].to(pixels.device)[:, None, None, None] for index in range(3)
     )
-    coloured = pixels * brightness
-    mean = _luminance(coloured).mean(dim=(2, 3), keepdim=True)
-    coloured = mean + (coloured - mean) * contrast
-    grey = _luminance(coloured)
-    coloured = grey + (coloured - grey) * saturation
-    return torch.where(_chosen(share, 0.8, generator, pixels), coloured.clamp(0, 1), pixels)
+    changed = pixels * brightness
+    mean = _luminance(changed).mean(dim=(2, 3), keepdim=True)
+    changed = mean + (changed - mean) * contrast
+    grey = _luminance(changed)
+    changed = grey + (changed - grey) * saturation
+    return torch.where(_chosen(share, probability, generator, pixels), changed.clamp(0, 1), pixels)
 
 
 def _blurred(pixels: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ the backward pass is as large as the embeddings, whatever the number of texts se
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -39,7 +39,7 @@ class BlockGradients:
     def add(
         self,
         texts: Float[Tensor, "T E"],
-        image_groups: Int[Tensor, " B"],
+        image_groups: Int[Tensor, " B"] | Int[Tensor, "B G"],
         text_groups: Int[Tensor, " T"],
         block: int,
     ) -> Float[Tensor, "T E"]:
@@ -52,7 +52,7 @@ class BlockGradients:
 
     def _add_block(self, texts: Tensor, image_groups: Tensor, text_groups: Tensor) -> Tensor:
         cosine = self._images @ texts.T
-        sign = torch.where(image_groups[:, None] == text_groups[None, :], 1.0, -1.0).to(cosine.dtype)
+        sign = torch.where(same_group(image_groups, text_groups), 1.0, -1.0).to(cosine.dtype)
         signed = sign * (self._scale * cosine + self._bias)
         self.loss = self.loss - F.logsigmoid(signed).sum()
         slope = -sign * torch.sigmoid(-signed)
@@ -90,7 +90,7 @@ def blockwise_sigmoid_loss(
     log_scale: Float[Tensor, "1"],
     bias: Float[Tensor, "1"],
     *,
-    image_groups: Int[Tensor, " B"] | None = None,
+    image_groups: Int[Tensor, " B"] | Int[Tensor, "B G"] | None = None,
     text_groups: Int[Tensor, " T"] | None = None,
     block: int = 4096,
 ) -> Float[Tensor, ""]:
@@ -101,7 +101,8 @@ def blockwise_sigmoid_loss(
         texts: unit text embeddings.
         log_scale: logarithm of the scale, as stored in the model. Never clamped.
         bias: added to every logit.
-        image_groups: an image and a text are a pair where their groups are equal; None numbers the rows.
+        image_groups: an image and a text are a pair where their groups are equal; an image may have several.
+            None numbers the rows.
         text_groups: see `image_groups`; both or neither are given.
         block: texts compared at a time.
 
@@ -111,6 +112,15 @@ def blockwise_sigmoid_loss(
     image_groups, text_groups = row_groups(images, texts, image_groups, text_groups)
     arguments = (images, texts, log_scale, bias, image_groups, text_groups, block)
     return _BlockwiseSigmoidLoss.apply(*arguments)  # type: ignore[return-value]
+
+
+def same_group(
+    image_groups: Int[Tensor, " B"] | Int[Tensor, "B G"], text_groups: Int[Tensor, " T"]
+) -> Bool[Tensor, "B T"]:
+    """Which images and texts are pairs: those with a group in common."""
+    if image_groups.ndim == 1:
+        return image_groups[:, None] == text_groups[None, :]
+    return (image_groups[:, :, None] == text_groups).any(dim=1)
 
 
 def row_groups(

@@ -55,7 +55,7 @@ def distributed_sigmoid_loss(
     log_scale: Float[Tensor, "1"],
     bias: Float[Tensor, "1"],
     *,
-    image_groups: Int[Tensor, " B"] | None = None,
+    image_groups: Int[Tensor, " B"] | Int[Tensor, "B G"] | None = None,
     text_groups: Int[Tensor, " T"] | None = None,
     block: int = 4096,
     exchange: Exchange = "gather",

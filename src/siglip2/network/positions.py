@@ -43,11 +43,15 @@ def grid_positions(
     table: Float[Tensor, "G G D"], grids: Int[Tensor, "B 2"], num_patches: int
 ) -> Float[Tensor, "B N D"]:
     """Positions of a padded batch; padding gets the first position, as it does in the reference."""
-    sizes: list[list[int]] = grids.tolist()
-    resized = {tuple(size): resize_positions(table, (size[0], size[1])) for size in sizes}
+    sizes: list[tuple[int, int]] = [(size[0], size[1]) for size in grids.tolist()]
+    numbers = {size: number for number, size in enumerate(dict.fromkeys(sizes))}
     rows = []
-    for size in sizes:
-        positions = resized[tuple(size)]
+    for size in numbers:
+        positions = resize_positions(table, size)
         padding = positions[:1].expand(num_patches - len(positions), -1)
         rows.append(torch.cat([positions, padding]))
-    return torch.stack(rows)
+    if len(rows) == 1:
+        return rows[0].expand(len(sizes), -1, -1)
+    # A lookup, not a stack of as many pieces as there are images: eight views of each come here at a time.
+    chosen = torch.tensor([numbers[size] for size in sizes], device=table.device)
+    return F.embedding(chosen, torch.stack(rows).flatten(1)).unflatten(1, (num_patches, -1))

@@ -49,7 +49,8 @@ class VisionEmbeddings(nn.Module):
         table = self.position_embedding.weight
         x = self.patch_embedding(patches)
         if grids is None:
-            return x + table
+            # Under autocast the residual stream is as narrow as the products, as in big_vision.
+            return x + table.to(x.dtype)
         side = self.config.position_grid
         return x + grid_positions(table.unflatten(0, (side, side)), grids, x.shape[1]).to(x.dtype)
 

@@ -29,11 +29,17 @@ SIZE_FACTOR = 0.25
 """Of the self-supervised losses; the paper's for B."""
 
 
-def nano_model() -> ModelConfig:
-    """64-pixel images in patches of 16, captions of 24 tokens."""
+def nano_model(*, image_size: int = 64) -> ModelConfig:
+    """Small square images in patches of 16, captions of 24 tokens."""
     return ModelConfig(
         vision=VisionConfig(
-            width=192, depth=8, mlp_dim=768, num_heads=3, patch_size=16, image_size=64, position_grid=4
+            width=192,
+            depth=8,
+            mlp_dim=768,
+            num_heads=3,
+            patch_size=16,
+            image_size=image_size,
+            position_grid=image_size // 16,
         ),
         text=TextConfig(
             width=192, depth=2, mlp_dim=768, num_heads=3, vocab_size=VOCAB_SIZE, context_length=24
@@ -71,6 +77,36 @@ def nano_main(*, num_steps: int = 300) -> Recipe:
         precision="bfloat16",
         compile=True,
         checkpoint_every=100,
+    )
+
+
+def nano_128(*, num_steps: int = 5_000) -> Recipe:
+    """The paper's main run from nothing at 128 pixels, for one GPU: minutes on an H100.
+
+    Differs from the paper: each photograph is seen a hundred times, so that colours are changed and half of
+    the pictures have a part of another in them.
+    """
+    recipe = nano(num_steps=num_steps)
+    return replace(
+        recipe,
+        name="nano_128",
+        model=nano_model(image_size=128),
+        sources=(
+            Source(name="tiny_imagenet", images_per_batch=832),
+            Source(name="flickr8k", images_per_batch=160),
+            Source(name="coco_mini", images_per_batch=16),
+            Source(name="emoji", images_per_batch=16, flip=False),
+        ),
+        stages=recipe.stages[:2],
+        optimizer=replace(recipe.optimizer, weight_decay=0.4),
+        min_crop_area=0.2,
+        colour_jitter=0.5,
+        mixed=0.5,
+        ema_decay=0.999,
+        precision="bfloat16",
+        compile=True,
+        checkpoint_every=1_000,
+        log_every=50,
     )
 
 

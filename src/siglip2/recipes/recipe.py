@@ -204,6 +204,13 @@ class Recipe:
     initial_bias: float = -10.0
     """The paper's -10 is the prior of one pair in a batch of 32,768; a small batch wants log(1 / T)."""
     min_crop_area: float = 0.4
+    colour_jitter: float = 0.0
+    """Share of the pictures whose brightness, contrast and saturation are changed, a quarter of them to grey.
+    Differs from the paper, which has pictures enough; small data is learned by heart without."""
+    mixed: float = 0.0
+    """Share of the pictures into which a part of another is laid (CutMix): both texts are then true of it,
+    which the sigmoid loss can say. For square pictures, one process, and stages without curation.
+    Differs from the paper, for the same reason."""
     ema_decay: float = 0.998
     """Of the exported weights. The paper exports the last weights; an average suits a short run better."""
     seed: int = 0

@@ -8,13 +8,14 @@ from typing import Any
 
 from siglip2.errors import InvalidInput
 from siglip2.recipes import published
-from siglip2.recipes.nano import nano, nano_main, nano_sigmoid
+from siglip2.recipes.nano import nano, nano_128, nano_main, nano_sigmoid
 from siglip2.recipes.recipe import Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "nano": nano,
     "nano_sigmoid": nano_sigmoid,
     "nano_main": nano_main,
+    "nano_128": nano_128,
     "base_patch16_256": published.base_patch16_256,
     "base_patch16_512": published.base_patch16_512,
     "base_patch32_256": published.base_patch32_256,

@@ -10,7 +10,8 @@ from torch import Tensor
 from siglip2.config import ModelConfig
 from siglip2.data.augment import apply_crops, crop_box, draw_crops, patchify
 from siglip2.data.share import Share
-from siglip2.data.views import GLOBAL_AREA, LOCAL_AREA, random_view
+from siglip2.data.views import GLOBAL_AREA, LOCAL_AREA, coloured, mixed, random_view
+from siglip2.errors import InvalidInput
 from siglip2.losses.locca import Region, caption_target, draw_parallel, grounded_target, referring_target
 from siglip2.losses.masked_prediction import draw_mask
 from siglip2.recipes.recipe import Recipe, Stage
@@ -35,6 +36,11 @@ class DecoderTargets:
     image: Tensor
     parallel: Tensor
 
+    def to(self, device: str) -> "DecoderTargets":
+        """The same on a device."""
+        ids, image, parallel = (each.to(device) for each in (self.ids, self.image, self.parallel))
+        return DecoderTargets(ids=ids, image=image, parallel=parallel)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
@@ -50,6 +56,8 @@ class Views:
         ids: (T, L) token ids of the texts.
         text_numbers: (T,) number of each text.
         text_of_image: (B,) number of each image's text.
+        also_true: (B,) number of a second text that is true of each image, or of the same again; None for
+            one text each.
         targets: of the decoder, where the stage trains one.
         global_view: (B, N, P), where the stage distils.
         local_views: (V, B, n, P).
@@ -63,6 +71,7 @@ class Views:
     ids: Tensor
     text_numbers: Tensor
     text_of_image: Tensor
+    also_true: Tensor | None = None
     grids: Tensor | None = None
     mask: Tensor | None = None
     targets: DecoderTargets | None = None
@@ -71,6 +80,150 @@ class Views:
     local_grid: tuple[int, int] = (0, 0)
     hidden: Tensor | None = None
     taught: Taught | None = None
+
+    @property
+    def true_texts(self) -> Tensor:
+        """(B,) or (B, 2) numbers of the texts that are true of each image."""
+        if self.also_true is None:
+            return self.text_of_image
+        return torch.stack([self.text_of_image, self.also_true], dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """Samples of a step with all that is drawn and written for them before a pixel is touched.
+
+    Attributes:
+        pictures: per source, (B_s, S, S, 3) uint8.
+        shares: per source, which rows of the global batch these are.
+        crops: per source, (B_s, 2, 3) affine maps.
+        keys: per image, for messages.
+        texts: of the global batch.
+        own_texts: which of them are this rank's.
+        ids: (T, L) token ids of this rank's.
+        text_of_image: (B,) number of each image's text.
+        positions: (B,) place of each image in the global batch.
+        targets: of the decoder, where the stage trains one.
+        random: state of the generator after this.
+    """
+
+    pictures: Sequence[Tensor]
+    shares: Sequence[Share]
+    crops: Sequence[Tensor]
+    keys: Sequence[str]
+    texts: Sequence[str]
+    own_texts: Share
+    ids: Tensor
+    text_of_image: Tensor
+    positions: Tensor
+    targets: DecoderTargets | None
+    random: Tensor
+
+
+def draw_views(
+    batch: Batch,
+    recipe: Recipe,
+    stage: Stage,
+    tokenize: Tokenize,
+    generator: torch.Generator,
+    *,
+    rank: int = 0,
+    world: int = 1,
+) -> Drawn:
+    """Crops, token ids, targets of the decoder: the part of `make_views` for a processor.
+
+    Args:
+        batch: drawn samples.
+        recipe: the run's.
+        stage: the current one.
+        tokenize: texts to (T, L) ids.
+        generator: of everything random; in the same state on every rank.
+        rank: whose part of the texts.
+        world: number of ranks.
+    """
+    crops = [
+        draw_crops(share, generator, min_area=recipe.min_crop_area, flip=source.flip)
+        for source, share in zip(recipe.sources, batch.shares, strict=True)
+    ]
+    targets = None
+    if stage.losses.locca:
+        targets = _decoder_targets(batch, torch.cat(crops), tokenize, generator)
+    own_texts = Share.of(len(batch.texts), rank, world)
+    return Drawn(
+        pictures=[torch.from_numpy(images) for images in batch.images],
+        shares=batch.shares,
+        crops=crops,
+        keys=batch.keys,
+        texts=batch.texts,
+        own_texts=own_texts,
+        ids=_tokens(tokenize, batch.texts[own_texts.rows]),
+        text_of_image=torch.from_numpy(batch.text_of_image),
+        positions=torch.from_numpy(batch.positions),
+        targets=targets,
+        random=generator.get_state(),
+    )
+
+
+def finish_views(
+    drawn: Drawn,
+    recipe: Recipe,
+    stage: Stage,
+    model: ModelConfig,
+    generator: torch.Generator,
+    device: str,
+    *,
+    teacher: LargerModel | None = None,
+) -> Views:
+    """Cut, colour and patch the pictures where the losses are computed.
+
+    Args:
+        drawn: samples with what was drawn for them.
+        recipe: the run's.
+        stage: the current one.
+        model: its shape in this stage.
+        generator: in the state `drawn.random`.
+        device: where to.
+        teacher: a larger model that says what it sees.
+    """
+    vision, own_texts = model.vision, drawn.own_texts
+    grids = mask = other = None
+    text_of_image = drawn.text_of_image.to(device)
+    pictures = [images.to(device) for images in drawn.pictures]
+    if stage.sequence_lengths:
+        patches, grids, mask = _native_aspect(
+            pictures, drawn.shares, drawn.crops, stage, vision.patch_size, generator
+        )
+    else:
+        side = vision.position_grid * vision.patch_size
+        mix = 0.0 if stage.curation else recipe.mixed  # curation compares each picture with one text
+        if mix and any(len(share) < share.total for share in drawn.shares):
+            raise InvalidInput(
+                "`mixed` lays pictures of one process into each other: train in one process or set it to 0"
+            )
+        jitter = recipe.colour_jitter
+        pixels, other = _square(pictures, drawn.shares, drawn.crops, jitter, mix, side, generator)
+        patches = patchify(pixels, vision.patch_size)
+    views: dict[str, Tensor | tuple[int, int]] = {}
+    if stage.losses.self_distillation or stage.losses.masked_prediction:
+        views = _distillation_views(pictures, drawn.shares, recipe, model, generator)
+        views["hidden"] = _hidden(drawn.shares, recipe, model, generator).to(device)
+    taught = None
+    if teacher is not None:
+        of_rank, remember = drawn.texts[own_texts.rows], same_views(recipe, stage)
+        taught = teacher.teach(pictures, drawn.crops, drawn.keys, of_rank, same_views=remember)
+    return Views(
+        patches=patches,
+        positions=drawn.positions.to(device),
+        ids=drawn.ids.to(device),
+        text_numbers=torch.arange(own_texts.first, own_texts.last, device=device),
+        text_of_image=text_of_image,
+        also_true=None if other is None else text_of_image[other],
+        grids=grids,
+        mask=mask,
+        targets=None if drawn.targets is None else drawn.targets.to(device),
+        taught=taught,
+        **views,  # pyright: ignore[reportArgumentType]
+    )
 
 
 def make_views(
@@ -81,12 +234,8 @@ def make_views(
     tokenize: Tokenize,
     generator: torch.Generator,
     device: str,
-    *,
-    teacher: LargerModel | None = None,
-    rank: int = 0,
-    world: int = 1,
 ) -> Views:
-    """Crop, patch, tokenize, and make the views that the stage's losses take.
+    """Crop, patch, tokenize, and make the views that the stage's losses take, in one process.
 
     Args:
         batch: drawn samples.
@@ -94,57 +243,37 @@ def make_views(
         stage: the current one.
         model: its shape in this stage.
         tokenize: texts to (T, L) ids.
-        generator: of everything random; in the same state on every rank.
+        generator: of everything random.
         device: where to.
-        teacher: a larger model that says what it sees.
-        rank: whose part of the texts.
-        world: number of ranks.
     """
-    vision = model.vision
-    crops = [
-        draw_crops(share, generator, min_area=recipe.min_crop_area, flip=source.flip)
-        for source, share in zip(recipe.sources, batch.shares, strict=True)
-    ]
-    grids = mask = None
-    pictures = [torch.from_numpy(images).to(device) for images in batch.images]
-    if stage.sequence_lengths:
-        patches, grids, mask = _native_aspect(
-            pictures, batch.shares, crops, stage, vision.patch_size, generator
-        )
-    else:
-        side = vision.position_grid * vision.patch_size
-        pixels = [apply_crops(each, crop, (side, side)) for each, crop in zip(pictures, crops, strict=True)]
-        patches = patchify(torch.cat(pixels), vision.patch_size)
-    views: dict[str, Tensor | tuple[int, int]] = {}
-    if stage.losses.self_distillation or stage.losses.masked_prediction:
-        views = _distillation_views(pictures, batch.shares, recipe, model, generator)
-        views["hidden"] = _hidden(batch.shares, recipe, model, generator).to(device)
-    targets = None
-    if stage.losses.locca:
-        targets = _decoder_targets(batch, torch.cat(crops), tokenize, generator, device)
-    texts = Share.of(len(batch.texts), rank, world)
-    taught = None
-    if teacher is not None:
-        of_rank, remember = batch.texts[texts.rows], same_views(recipe, stage)
-        taught = teacher.teach(pictures, crops, batch.keys, of_rank, same_views=remember)
-    return Views(
-        patches=patches,
-        positions=torch.from_numpy(batch.positions).to(device),
-        ids=_tokens(tokenize, batch.texts[texts.rows], device),
-        text_numbers=torch.arange(texts.first, texts.last, device=device),
-        text_of_image=torch.from_numpy(batch.text_of_image).to(device),
-        grids=grids,
-        mask=mask,
-        targets=targets,
-        taught=taught,
-        **views,  # pyright: ignore[reportArgumentType]
-    )
+    drawn = draw_views(batch, recipe, stage, tokenize, generator)
+    return finish_views(drawn, recipe, stage, model, generator, device)
+
+
+def _square(
+    pictures: list[Tensor],
+    shares: Sequence[Share],
+    crops: Sequence[Tensor],
+    colour_jitter: float,
+    mix: float,
+    side: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor | None]:
+    """(B, 3, side, side) crops, and with `mixed` which other picture is to be seen in each."""
+    parts = []
+    for each, share, own in zip(pictures, shares, crops, strict=True):
+        pixels = apply_crops(each, own, (side, side))
+        if colour_jitter:
+            pixels = coloured(pixels, generator, probability=colour_jitter, share=share)
+        parts.append(pixels)
+    whole = torch.cat(parts)
+    return mixed(whole, generator, probability=mix) if mix else (whole, None)
 
 
 def _native_aspect(
     pictures: list[Tensor],
     shares: Sequence[Share],
-    crops: list[Tensor],
+    crops: Sequence[Tensor],
     stage: Stage,
     patch_size: int,
     generator: torch.Generator,
@@ -217,23 +346,23 @@ def _hidden(
     return torch.cat([draw_mask(share.rand(patches, generator=generator), share=masked) for share in shares])
 
 
-def _tokens(tokenize: Tokenize, texts: Sequence[str], device: str) -> Tensor:
-    ids = torch.from_numpy(tokenize(texts)).long()
-    return ids.to(device)
+def _tokens(tokenize: Tokenize, texts: Sequence[str]) -> Tensor:
+    return torch.from_numpy(tokenize(texts)).long()
 
 
 def _decoder_targets(
-    batch: Batch, crops: Tensor, tokenize: Tokenize, generator: torch.Generator, device: str
+    batch: Batch, crops: Tensor, tokenize: Tokenize, generator: torch.Generator
 ) -> DecoderTargets:
     """A caption for every image, and for those with a visible region a pair of box and phrase both ways."""
     texts = [caption_target(str(batch.texts[index])) for index in batch.text_of_image.tolist()]
     owners, captions = list(range(len(texts))), [True] * len(texts)
     drawn = torch.cat([share.rand(2, generator=generator) for share in batch.shares])
+    maps = crops.tolist()  # numbers are read one at a time below
     for index, (regions, share) in enumerate(zip(batch.regions, drawn[:, 0].tolist(), strict=True)):
         if not regions:
             continue
         box, phrase = regions[int(share * len(regions))]
-        seen = crop_box(box, crops[index])
+        seen = crop_box(box, maps[index])
         if seen is None:
             continue
         region = Region(seen, phrase)
@@ -242,6 +371,4 @@ def _decoder_targets(
         captions += [False, False]
     image = torch.tensor(owners, dtype=torch.long)
     parallel = draw_parallel(torch.tensor(captions, dtype=torch.bool), drawn[image, 1])
-    return DecoderTargets(
-        ids=_tokens(tokenize, texts, device), image=image.to(device), parallel=parallel.to(device)
-    )
+    return DecoderTargets(ids=_tokens(tokenize, texts), image=image, parallel=parallel)

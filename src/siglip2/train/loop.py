@@ -3,10 +3,8 @@
 import logging
 import signal
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +12,8 @@ from torch import Tensor, nn
 from siglip2.data.source import CaptionedSource
 from siglip2.errors import Siglip2Error
 from siglip2.recipes.recipe import Recipe
-from siglip2.train.batches import Tokenize, make_views
+from siglip2.train.ahead import Preparation, prepare_ahead, workers_for
+from siglip2.train.batches import Drawn, Tokenize, Views, finish_views
 from siglip2.train.cached_pairs import backward_in_parts
 from siglip2.train.callbacks import Callback, JsonLines
 from siglip2.train.curation_step import curate
@@ -25,7 +24,6 @@ from siglip2.train.objective import stage_config
 from siglip2.train.optimizer import schedule_factor, set_learning_rate
 from siglip2.train.parallel import Ranks, whole
 from siglip2.train.run_state import RunState
-from siglip2.train.sampling import Batch, draw_batch, draw_super_batch
 from siglip2.train.sanity import check_true_pairs
 
 logger = logging.getLogger("siglip2")
@@ -80,27 +78,32 @@ def train(
     if state.step and ranks.first:
         logger.info("resumed %s at step %d", run, state.step)
 
-    def draw(step: int) -> Batch:
-        """This rank's samples of a step; with curation, of several steps at once."""
-        curation = recipe.stages[recipe.stage_at(min(step, recipe.schedule.num_steps - 1))].curation
-        place = {"seed": recipe.seed, "step": step, "rank": ranks.rank, "world": ranks.world}
-        if curation is None:
-            return draw_batch(recipe.sources, data, **place)
-        return draw_super_batch(recipe.sources, data, parts=round(1 / (1 - curation.filter_ratio)), **place)
+    teachers: dict[str, LargerModel] = {}
+
+    def look(step: int, drawn: Drawn, generator: torch.Generator) -> Views:
+        """What the losses of a step take."""
+        index = recipe.stage_at(step)
+        stage, shape = recipe.stages[index], stage_config(recipe, index)
+        name = teacher_name(recipe, stage)
+        if name is not None and name not in teachers:
+            teachers.clear()
+            teachers[name] = LargerModel(name, ranks.device)
+        teacher = None if name is None else teachers[name]
+        return finish_views(drawn, recipe, stage, shape, generator, ranks.device, teacher=teacher)
 
     stopping = _stop_on_sigterm()
     num_images = sum(source.images_per_batch for source in recipe.sources)
     last = min(recipe.schedule.num_steps, stop_after or recipe.schedule.num_steps)
     listeners = [JsonLines(run / "log.jsonl"), *callbacks] if ranks.first else []
     meters, skipped = Meters(recipe, ranks.device, state.step), 0
-    teachers: dict[str, LargerModel] = {}
     with ExitStack() as closing:
-        prefetch = closing.enter_context(ThreadPoolExecutor(1))
+        preparation = Preparation(recipe, data, tokenize, ranks.rank, ranks.world)
+        ahead = prepare_ahead(preparation, range(state.step, last), workers_for(data, ranks))
+        closing.callback(ahead.close)
         closing.callback(state.checkpoints.finish)
         for listener in listeners:
             closing.callback(listener.close)
         # ---- the loop ------------------------------------------------------------------------------
-        upcoming = prefetch.submit(draw, state.step)
         for step in range(state.step, last):
             # -- stage
             if (index := recipe.stage_at(step)) != state.stage:
@@ -111,18 +114,12 @@ def train(
 
             # -- data
             with meters.waiting():
-                batch = upcoming.result()
-            upcoming = prefetch.submit(draw, step + 1)
-            generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-            shape = stage_config(recipe, index)
-            place: dict[str, Any] = {"rank": ranks.rank, "world": ranks.world}
-            name = teacher_name(recipe, stage)
-            if name is not None and name not in teachers:
-                teachers = {name: LargerModel(name, ranks.device)}
-            place["teacher"] = None if name is None else teachers[name]
-            views = make_views(batch, recipe, stage, shape, tokenize, generator, ranks.device, **place)
+                drawn = next(ahead)
+            generator = torch.Generator()
+            generator.set_state(drawn.random)
+            views = look(step, drawn, generator)
             if step == 0 and initial is not None and checked:
-                found = check_true_pairs(module, views, ranks, texts=batch.texts, tokenize=tokenize)
+                found = check_true_pairs(module, views, ranks, texts=drawn.texts, tokenize=tokenize)
                 logger.info("initial weights on true and shuffled pairs: %s", found)
             if stage.curation is not None:
                 views = curate(module, views, num_images, stage.curation, generator, ranks)
@@ -150,7 +147,7 @@ def train(
                 state.update_average(min(recipe.ema_decay, (step + 1) / (step + 10)))
             else:
                 skipped += 1
-                _skip(run, step, skipped, "far above their mean" if finite else "not finite", batch.keys)
+                _skip(run, step, skipped, "far above their mean" if finite else "not finite", drawn.keys)
             for optimizer in state.optimizers:
                 optimizer.zero_grad()
             state.step = step + 1

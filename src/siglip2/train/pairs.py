@@ -7,7 +7,7 @@ from torch import Tensor
 from siglip2.losses.embedding_distillation import pair_distillation_loss
 from siglip2.losses.gathered import gather_rows
 from siglip2.losses.reduction import mean_over_ranks
-from siglip2.losses.sigmoid_blockwise import blockwise_sigmoid_loss
+from siglip2.losses.sigmoid_blockwise import blockwise_sigmoid_loss, same_group
 from siglip2.losses.sigmoid_distributed import distributed_sigmoid_loss
 from siglip2.losses.softmax import softmax_loss
 from siglip2.recipes.recipe import LossWeights
@@ -31,14 +31,14 @@ def weighted_pair_losses(
     if weights.sigmoid:
         distributed = dist.is_available() and dist.is_initialized()
         loss = distributed_sigmoid_loss if distributed else blockwise_sigmoid_loss
-        groups = views.text_of_image, views.text_numbers
+        groups = views.true_texts, views.text_numbers
         value = loss(images, texts, log_scale, bias, image_groups=groups[0], text_groups=groups[1])
         found["sigmoid"] = weights.sigmoid * value
     if not (weights.softmax or weights.distillation):
         return found
     everyone = gather_rows(texts)
     if weights.softmax:
-        pairs = gather_rows(views.text_of_image)[:, None] == gather_rows(views.text_numbers)
+        pairs = same_group(gather_rows(views.true_texts), gather_rows(views.text_numbers))
         found["softmax"] = weights.softmax * softmax_loss(gather_rows(images), everyone, log_scale, pairs)
     if weights.distillation:
         taught = views.taught

@@ -34,6 +34,7 @@ def _part(views: Views, images: Share, texts: Share) -> Views:
         ids=views.ids[texts.rows],
         text_numbers=views.text_numbers[texts.rows],
         text_of_image=views.text_of_image[images.rows],
+        also_true=rows(views.also_true),
         grids=rows(views.grids),
         mask=rows(views.mask),
         targets=None if views.targets is None else _targets(views.targets, images),
