@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from siglip2.losses.sigmoid import sigmoid_loss
 from siglip2.losses.sigmoid_blockwise import blockwise_sigmoid_loss
@@ -87,3 +88,18 @@ def test_mistakes_are_named():
         blockwise_sigmoid_loss(images, texts, scale, bias)
     with pytest.raises(ValueError, match="or of neither"):
         blockwise_sigmoid_loss(images, texts, scale, bias, image_groups=torch.arange(4))
+
+
+def test_an_image_with_two_texts_is_a_pair_with_both():
+    torch.manual_seed(0)
+    images, texts = (F.normalize(torch.randn(count, 8, dtype=torch.double), dim=-1) for count in (4, 5))
+    scale, bias = torch.tensor([0.7], dtype=torch.double), torch.tensor([-1.0], dtype=torch.double)
+    groups = torch.tensor([[0, 3], [1, 1], [2, 4], [3, 3]])
+    found = blockwise_sigmoid_loss(
+        images, texts, scale, bias, image_groups=groups, text_groups=torch.arange(5), block=2
+    )
+    positives = torch.zeros(4, 5, dtype=torch.bool)
+    positives[[0, 0, 1, 2, 2, 3], [0, 3, 1, 2, 4, 3]] = True
+    signs = torch.where(positives, 1.0, -1.0).double()
+    right = -F.logsigmoid(signs * (scale.exp() * (images @ texts.T) + bias)).sum() / 4
+    assert torch.allclose(found, right)

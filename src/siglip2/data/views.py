@@ -83,16 +83,18 @@ def mixed(
     count, _, height, width = pixels.shape
     drawn = torch.rand(4, count, generator=generator)
     other = torch.randperm(count, generator=generator)
+    chosen = drawn[3] < probability
+    rows = torch.where(chosen, other, torch.arange(count)).to(pixels.device)
     side = (0.2 + 0.3 * drawn[0]).sqrt()
-    inside = torch.ones(count, height, width, dtype=torch.bool)
-    for size, place, axis in ((height, drawn[1], 1), (width, drawn[2], 2)):
-        begin = (place * (1 - side) * size).round()[:, None]
-        at = torch.arange(size)
-        along = (at >= begin) & (at < begin + (side * size).round()[:, None])
-        inside &= along.unsqueeze(3 - axis)
-    inside &= (drawn[3] < probability)[:, None, None]
-    rows = torch.where(inside.flatten(1).any(1), other, torch.arange(count)).to(pixels.device)
-    return torch.where(inside[:, None].to(pixels.device), pixels[rows], pixels), rows
+    inside = chosen[:, None, None].to(pixels.device)
+    for size, place, axis in ((height, drawn[1], 2), (width, drawn[2], 1)):
+        begin = (place * (1 - side) * size).round()
+        end = begin + (side * size).round()
+        bounds = torch.stack([begin, end]).to(pixels.device)[..., None]
+        # Where the pictures are: a mask of every pixel is slow to make beside a GPU.
+        at = torch.arange(size, device=pixels.device)
+        inside = inside & ((at >= bounds[0]) & (at < bounds[1])).unsqueeze(axis)
+    return torch.where(inside[:, None], pixels[rows], pixels), rows
 
 
 def _grey(pixels: Tensor, generator: torch.Generator, share: Share, probability: float) -> Tensor:
