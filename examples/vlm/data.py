@@ -144,6 +144,16 @@ def questions(samples: Sequence[Sample], seed: int = 0) -> list[Turn]:
     return turns
 
 
+def cut(photo: bytes, random: np.random.Generator) -> Image.Image:
+    """Half of a photo or more, in its own shape, mirrored half of the time."""
+    image = Image.open(io.BytesIO(photo)).convert("RGB")
+    share = np.sqrt(random.uniform(0.5, 1))
+    width, height = (max(1, round(share * side)) for side in image.size)
+    left, top = (int(random.integers(0, more + 1)) for more in (image.width - width, image.height - height))
+    part = image.crop((left, top, left + width, top + height))
+    return part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if random.random() < 0.5 else part
+
+
 def to_picture(photo: bytes | Image.Image, vision: VisionConfig, max_num_patches: int) -> Picture:
     """Resize to the tower's square, or for NaFlex to an even grid within the budget in the photo's shape."""
     image = photo if isinstance(photo, Image.Image) else Image.open(io.BytesIO(photo))

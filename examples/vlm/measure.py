@@ -30,7 +30,7 @@ def held_out(
     """
     turns = {"captions": captions(samples, captions_a_picture), "questions": questions(samples)}
     split = Split(samples, turns, model, max_num_patches)
-    order = np.random.default_rng(0).permutation(len(split.pictures))
+    order = np.random.default_rng(0).permutation(len(split))
 
     def losses(turns: Sequence[Turn], pictures: Sequence[int]) -> Tensor:
         ids, answers = to_ids(words, [each.prompt for each in turns], [each.answer for each in turns])

@@ -64,18 +64,21 @@ class Words:
 class VisionLanguageModel(nn.Module):
     """The picture comes first (its pooled vector, then its patches), then the prompt, then the answer."""
 
-    def __init__(self, tower: VisionTower, embeddings: Tensor, *, depth: int = 4):
+    def __init__(self, tower: VisionTower, embeddings: Tensor, *, depth: int = 4, dropout: float = 0.0):
         """Put the parts together.
 
         Args:
             tower: sees.
             embeddings: (V, W) to start the language model's from; its blocks start random.
             depth: blocks of the language model.
+            dropout: share of the features, and half as much of the embeddings and the attention, that is left
+                out while it learns: photographs are few, and are learned by heart otherwise.
         """
         super().__init__()
         self.tower = tower
         vocab_size, width = embeddings.shape
         joined = tower.config.width * JOIN**2
+        self.drop, self.drop_less = nn.Dropout(dropout), nn.Dropout(dropout / 2)
         self.projector = nn.Sequential(
             nn.LayerNorm(joined), nn.Linear(joined, width), nn.GELU(), nn.Linear(width, width)
         )
@@ -89,6 +92,7 @@ class VisionLanguageModel(nn.Module):
                 num_attention_heads=width // 64,
                 max_position_embeddings=512,
                 tie_word_embeddings=True,
+                attention_dropout=dropout / 2,
                 pad_token_id=PAD,
                 eos_token_id=EOS,
                 bos_token_id=None,
@@ -116,17 +120,20 @@ class VisionLanguageModel(nn.Module):
 
     def states(self, seen: Sequence[Seen], ids: Tensor) -> Tensor:
         """(B, L, W) last states of the language model at the L text tokens; `PAD` fills rows of `ids`."""
-        summary = self.summary(F.normalize(torch.stack([each.pooled for each in seen]), dim=-1) * 10)
+        pooled = F.normalize(torch.stack([each.pooled for each in seen]), dim=-1) * 10
+        summary = self.summary(self.drop(pooled))
         joined = [
             pixel_shuffle(each.features[None], each.grid, JOIN, require_square=False)[0] for each in seen
         ]
-        visual = self.projector(pad_sequence(joined, batch_first=True))
+        visual = self.projector(self.drop(pad_sequence(joined, batch_first=True)))
         lengths = torch.tensor([len(each) for each in joined])
         real = torch.arange(visual.shape[1]) < lengths[:, None]
         visual, real = torch.cat([summary[:, None], visual], 1), F.pad(real, (1, 0), value=True)
         mask = torch.cat([real, ids != PAD], dim=1)
         output = self.language.model(
-            inputs_embeds=torch.cat([visual, self.language.get_input_embeddings()(ids)], dim=1),
+            inputs_embeds=self.drop_less(
+                torch.cat([visual, self.language.get_input_embeddings()(ids)], dim=1)
+            ),
             attention_mask=mask.long(),
             # Padding between picture and text takes no position.
             position_ids=(mask.cumsum(1) - 1).clamp(min=0),
@@ -179,10 +186,10 @@ def load_tokenizer(model: str = "nano") -> Tokenizer:
     return Tokenizer.from_file(str(path))
 
 
-def build(kind: Literal["fixed", "naflex"], words: Words) -> VisionLanguageModel:
+def build(kind: Literal["fixed", "naflex"], words: Words, *, dropout: float = 0.0) -> VisionLanguageModel:
     """Nano's tower before a new language model, which starts from the embeddings of nano's text tower."""
     table = load_model(load_checkpoint("nano")).text_model.embeddings.token_embedding.weight.detach()
-    return VisionLanguageModel(load_tower(kind), table[torch.tensor(words.kept)])
+    return VisionLanguageModel(load_tower(kind), table[torch.tensor(words.kept)], dropout=dropout)
 
 
 def to_ids(

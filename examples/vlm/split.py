@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from model import Seen, VisionLanguageModel
 
-from data import Picture, Sample, Turn, to_picture
+from data import Picture, Sample, Turn, cut, to_picture
 
 
 class Split:
@@ -18,15 +19,39 @@ class Split:
         turns: dict[str, list[Turn]],
         model: VisionLanguageModel,
         max_num_patches: int,
+        *,
+        cuts: int = 0,
     ):
-        self.turns = turns
-        vision = model.tower.config
-        self.pictures = [to_picture(each.photo, vision, max_num_patches) for each in samples]
+        """Make pictures, and look at them where the tower is frozen.
+
+        Args:
+            samples: photographs.
+            turns: what is said about them, by kind.
+            model: whose tower looks.
+            max_num_patches: of a picture, NaFlex only.
+            cuts: parts of each photo that are kept beside the whole, so that fewer are learned by heart.
+        """
+        self.turns, self.views = turns, cuts + 1
+        vision, random = model.tower.config, np.random.default_rng(0)
+        photos = [
+            view for each in samples for view in (each.photo, *(cut(each.photo, random) for _ in range(cuts)))
+        ]
+        self.pictures = [to_picture(each, vision, max_num_patches) for each in photos]
         frozen = not any(each.requires_grad for each in model.tower.parameters())
         self.seen = look_at_all(model, self.pictures) if frozen else None
 
-    def look(self, model: VisionLanguageModel, indices: Sequence[int]) -> list[Seen]:
-        """Features of some pictures, kept or computed now."""
+    def __len__(self) -> int:
+        """How many photographs."""
+        return len(self.pictures) // self.views
+
+    def look(
+        self, model: VisionLanguageModel, photos: Sequence[int], random: np.random.Generator | None = None
+    ) -> list[Seen]:
+        """Features of some photographs, kept or computed now; with randomness of any view of each."""
+        views = (
+            [0] * len(photos) if random is None else random.integers(self.views, size=len(photos)).tolist()
+        )
+        indices = [photo * self.views + view for photo, view in zip(photos, views, strict=True)]
         if self.seen is None:
             return model.look([self.pictures[index] for index in indices])
         kept = (self.seen[index] for index in indices)

@@ -43,7 +43,11 @@ class Options:
     """Shuffled: every text gets another photo, so that nothing can be learned from looking."""
     max_num_patches: int = 64
     """Patches of a photo, NaFlex only."""
-    steps: int = 900
+    cuts: int = 3
+    """Parts of every training photo, mirrored half of the time, beside the whole."""
+    dropout: float = 0.3
+    """Of the features while it learns; half as much of embeddings and attention."""
+    steps: int = 1_500
     batch_size: int = 64
     questions_share: float = 0.25
     """Part of a batch that is questions; the rest is captions."""
@@ -71,7 +75,7 @@ def batch_of(split: Split, options: Options, step: int) -> tuple[list[Turn], lis
     for kind, count in counts.items():
         if turns := split.turns[kind]:
             chosen += [turns[index] for index in random.integers(len(turns), size=count)]
-    return chosen, shown(chosen, len(split.pictures), options, random)
+    return chosen, shown(chosen, len(split), options, random)
 
 
 def shown(turns: Sequence[Turn], count: int, options: Options, random: np.random.Generator) -> list[int]:
@@ -98,9 +102,9 @@ def train(options: Options) -> dict:
     words = Words.used_in(
         [text for each in turns.values() for turn in each for text in (turn.prompt, turn.answer)]
     )
-    model = build(options.inputs, words)
+    model = build(options.inputs, words, dropout=options.dropout)
     model.tower.requires_grad_(options.encoder == "trained")
-    split = Split(samples, turns, model, options.max_num_patches)
+    split = Split(samples, turns, model, options.max_num_patches, cuts=options.cuts)
     prepared = time.perf_counter() - started
 
     optimizer, schedule = optimiser_of(model, options)
@@ -110,12 +114,14 @@ def train(options: Options) -> dict:
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
+        torch.set_rng_state(saved["random"])
         first, curve = saved["step"], saved["curve"]
     with interrupts() as stop:
         for step in range(first, options.steps):
             chosen, pictures = batch_of(split, options, step)
             ids, answers = to_ids(words, [each.prompt for each in chosen], [each.answer for each in chosen])
-            loss = model.losses(split.look(model, pictures), ids, answers).mean()
+            seen = split.look(model, pictures, np.random.default_rng((options.seed, step, 1)))
+            loss = model.losses(seen, ids, answers).mean()
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -133,12 +139,14 @@ def train(options: Options) -> dict:
                     step=step + 1,
                     curve=curve,
                     words=words.kept,
+                    random=torch.get_rng_state(),  # of what is dropped
                 )
             if last and step + 1 < options.steps:
                 print(f"stopped after {step + 1} steps; the same command with --resume goes on")
                 raise SystemExit(130)
     trained = time.perf_counter() - started - prepared
 
+    model.eval()
     unseen = read_samples(options.data, "test", native=native, limit=options.limit)
     measured = held_out(model, words, unseen, options.test_captions, options.max_num_patches)
     results = {
@@ -159,7 +167,7 @@ def optimiser_of(model: VisionLanguageModel, options: Options) -> tuple[torch.op
     groups = [{"params": others, "lr": options.learning_rate}]
     if options.encoder == "trained":
         groups.append({"params": list(model.tower.parameters()), "lr": options.encoder_learning_rate})
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.05)
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.1)
 
     def factor(step: int) -> float:
         done = min(step / options.steps, 1)

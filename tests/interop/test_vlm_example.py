@@ -47,6 +47,23 @@ def test_loss_falls(example, options, inputs, encoder):
     assert written["held_out"] == found["held_out"]
 
 
+def test_a_photo_is_seen_whole_or_in_part_and_measured_whole(example, shared_data):
+    module, data = example["model"], example["data"]
+    samples = data.read_samples(shared_data, "train", native=False, limit=3)
+    words = module.Words.used_in([samples[0].captions[0]])
+    model = module.build("fixed", words)
+    model.tower.requires_grad_(False)
+    split = example["split"].Split(samples, {}, model, 16, cuts=2)
+    assert len(split) == 3
+    assert len(split.pictures) == 9
+    whole = example["split"].Split(samples, {}, model, 16)
+    for ours, theirs in zip(split.look(model, [0, 1, 2]), whole.look(model, [0, 1, 2]), strict=True):
+        assert (ours.features == theirs.features).all()
+    random = example["train"].np.random.default_rng(0)
+    views = {tuple(split.look(model, [1], random)[0].pooled.tolist()) for _ in range(40)}
+    assert len(views) == 3
+
+
 def test_shuffled_pictures_are_other_pictures(example, options):
     train, turn = example["train"], example["data"].Turn
     turns = [turn(picture=index, prompt="", answer="") for index in range(50)]
@@ -64,7 +81,7 @@ def test_shuffled_pictures_are_learned_worse(example, options):
 
     def learn(pictures: str) -> float:
         run = options(
-            pictures=pictures, limit=8, steps=70, batch_size=16, questions_share=0, learning_rate=3e-3
+            pictures=pictures, limit=8, steps=70, batch_size=16, questions_share=0, learning_rate=3e-3, cuts=0
         )
         return sum(example["train"].train(run)["curve"][-10:]) / 10
 

@@ -137,3 +137,23 @@ def test_half_of_the_captions_and_no_region_is_parallel():
     parallel = draw_parallel(captions, torch.rand(1000, generator=torch.Generator().manual_seed(3)))
     assert not parallel[~captions].any()
     assert 0.44 < parallel[captions].float().mean() < 0.56
+
+
+def test_gradients_of_pictures_with_several_targets_are_the_same_each_time(decoder):
+    """Indexing adds gradients up in whatever order threads come: two runs differed in their bits."""
+    torch.manual_seed(0)
+    count = 96
+    patches = torch.randn(count, 128, 24, requires_grad=True)
+    targets = torch.randint(2, decoder.config.vocab_size, (4 * count, decoder.config.context_length))
+    image, parallel = torch.arange(4 * count) % count, torch.arange(4 * count) % 3 == 0
+    threads, found = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        for _ in range(8):
+            patches.grad = None
+            LocCaLoss()(decoder, patches, targets, image, parallel).backward()
+            assert patches.grad is not None
+            found.append(patches.grad.clone())
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(each, found[0]) for each in found)

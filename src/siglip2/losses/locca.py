@@ -94,6 +94,8 @@ class LocCaLoss:
             count: tokens of this rank's whole batch, where this is a part of it.
         """
         mask = None if patch_mask is None else patch_mask[image_of_target]
-        hidden = decoder(targets, patches[image_of_target], parallel, mask)
+        # Its gradient is added up in order; that of indexing is not, where a processor has several threads.
+        memory = patches.index_select(0, image_of_target)
+        hidden = decoder(targets, memory, parallel, mask)
         real = targets != 0
         return vocabulary_loss(hidden[real], decoder.output.weight, targets[real], count=count)
