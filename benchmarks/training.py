@@ -121,7 +121,7 @@ def _compare(recipe: Recipe, device: str, rounds: int, compiled: bool) -> dict[s
     """Rates of both, and the share of the device's peak where that is known."""
     batch, precision = recipe.sources[0].images_per_batch, recipe.precision
     steps = {
-        "siglip2": _our_step(recipe, device, compiled),
+        "siglip2": _our_step(replace(recipe, compile=compiled), device),
         "open_clip": _their_step(recipe, device, precision, compiled=False),
     }
     if compiled:
@@ -149,7 +149,7 @@ def _whole_recipe(batch: int, device: str, rounds: int, compiled: bool, depth: i
     recipe = replace(recipe, model=model, sources=(source,), compile=compiled)
     found = []
     for index, stage in enumerate(recipe.stages):
-        step = _our_step(recipe, device, compiled, stage=index)
+        step = _our_step(recipe, device, stage=index)
         seconds = _fastest({"siglip2": step}, device, rounds)["siglip2"]
         flops = batch / seconds * example_flops(recipe, stage)
         line = {"stage": stage.name, "images_per_second": batch / seconds, "teraflops": flops / 1e12}
@@ -207,12 +207,12 @@ def _recipe(batch: int, width: int, depth: int, vocabulary: int, precision) -> R
     )
 
 
-def _our_step(recipe: Recipe, device: str, compiled: bool, stage: int = 0):
+def _our_step(recipe: Recipe, device: str, stage: int = 0):
     objective = Objective(recipe).to(device)
     average = {name: value.clone() for name, value in objective.model.state_dict().items()}
     for each in range(stage + 1):
         objective.enter(each, average)
-    prepare_modules(objective, replace(recipe, compile=compiled))
+    prepare_modules(objective, recipe)
     optimizers = build_optimizers(objective, recipe.optimizer)
     views = _random_views(recipe, stage, device)
 

@@ -144,9 +144,14 @@ def questions(samples: Sequence[Sample], seed: int = 0) -> list[Turn]:
     return turns
 
 
-def cut(photo: bytes, random: np.random.Generator) -> Image.Image:
-    """Half of a photo or more, in its own shape, mirrored half of the time."""
+def views(photo: bytes, cuts: int, random: np.random.Generator) -> list[Image.Image]:
+    """A photo, decoded once, and so many parts of it."""
     image = Image.open(io.BytesIO(photo)).convert("RGB")
+    return [image, *(cut(image, random) for _ in range(cuts))]
+
+
+def cut(image: Image.Image, random: np.random.Generator) -> Image.Image:
+    """Half of a photo or more, in its own shape, mirrored half of the time."""
     share = np.sqrt(random.uniform(0.5, 1))
     width, height = (max(1, round(share * side)) for side in image.size)
     left, top = (int(random.integers(0, more + 1)) for more in (image.width - width, image.height - height))

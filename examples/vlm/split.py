@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from model import Seen, VisionLanguageModel
 
-from data import Picture, Sample, Turn, cut, to_picture
+from data import Picture, Sample, Turn, to_picture, views
 
 
 class Split:
@@ -33,10 +33,11 @@ class Split:
         """
         self.turns, self.views = turns, cuts + 1
         vision, random = model.tower.config, np.random.default_rng(0)
-        photos = [
-            view for each in samples for view in (each.photo, *(cut(each.photo, random) for _ in range(cuts)))
+        self.pictures = [
+            to_picture(view, vision, max_num_patches)
+            for each in samples
+            for view in views(each.photo, cuts, random)
         ]
-        self.pictures = [to_picture(each, vision, max_num_patches) for each in photos]
         frozen = not any(each.requires_grad for each in model.tower.parameters())
         self.seen = look_at_all(model, self.pictures) if frozen else None
 
@@ -48,10 +49,9 @@ class Split:
         self, model: VisionLanguageModel, photos: Sequence[int], random: np.random.Generator | None = None
     ) -> list[Seen]:
         """Features of some photographs, kept or computed now; with randomness of any view of each."""
-        views = (
-            [0] * len(photos) if random is None else random.integers(self.views, size=len(photos)).tolist()
-        )
-        indices = [photo * self.views + view for photo, view in zip(photos, views, strict=True)]
+        count = len(photos)
+        drawn = [0] * count if random is None else random.integers(self.views, size=count).tolist()
+        indices = [photo * self.views + view for photo, view in zip(photos, drawn, strict=True)]
         if self.seen is None:
             return model.look([self.pictures[index] for index in indices])
         kept = (self.seen[index] for index in indices)

@@ -1,35 +1,17 @@
 """In a process of its own, as training is: copies of one that has run a test suite are another matter."""
 
-import numpy as np
+import tests.train.conftest as given
 import torch
-from tests.train.tiny_recipes import MODEL
+from tests.train.test_stages import unwrapped
 
-from siglip2.data.captioned import CaptionedImages
-from siglip2.recipes.recipe import Optimizer, Recipe, Schedule, Source
 from siglip2.train.ahead import Preparation, prepare_ahead
 
 
-def tokenize(texts):
-    return np.array([[4 + ord(letter) % 60 for letter in text.ljust(8)[:8]] for text in texts], np.int32)
-
-
 def main() -> None:
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 4, 30)
-    data = CaptionedImages(
-        name="classes",
-        images=rng.integers(0, 255, (30, 16, 16, 3), dtype=np.uint8),
-        captions=[[f"{label} once", f"{label} again"] for label in labels],
-        classes=labels,
+    recipe, data, tokenize = (
+        unwrapped(each)() for each in (given.tiny_recipe, given.tiny_data, given.tokenize)
     )
-    recipe = Recipe(
-        name="tiny",
-        model=MODEL,
-        sources=(Source(name="classes", images_per_batch=12),),
-        optimizer=Optimizer(),
-        schedule=Schedule(num_steps=12, warmup_steps=2),
-    )
-    preparation = Preparation(recipe, [data], tokenize, 0, 1)
+    preparation = Preparation(recipe, data, tokenize, 0, 1)
     ways = [list(prepare_ahead(preparation, range(3, 8), workers)) for workers in (0, 2)]
     assert [len(way) for way in ways] == [5, 5]
     for one, other in zip(*ways, strict=True):

@@ -13,7 +13,7 @@ from siglip2.data.source import CaptionedSource
 from siglip2.errors import Siglip2Error
 from siglip2.recipes.recipe import Recipe
 from siglip2.train.ahead import Preparation, prepare_ahead, workers_for
-from siglip2.train.batches import Drawn, Tokenize, Views, finish_views
+from siglip2.train.batches import Tokenize, finish_views
 from siglip2.train.cached_pairs import backward_in_parts
 from siglip2.train.callbacks import Callback, JsonLines
 from siglip2.train.curation_step import curate
@@ -78,24 +78,12 @@ def train(
     if state.step and ranks.first:
         logger.info("resumed %s at step %d", run, state.step)
 
-    teachers: dict[str, LargerModel] = {}
-
-    def look(step: int, drawn: Drawn, generator: torch.Generator) -> Views:
-        """What the losses of a step take."""
-        index = recipe.stage_at(step)
-        stage, shape = recipe.stages[index], stage_config(recipe, index)
-        name = teacher_name(recipe, stage)
-        if name is not None and name not in teachers:
-            teachers.clear()
-            teachers[name] = LargerModel(name, ranks.device)
-        teacher = None if name is None else teachers[name]
-        return finish_views(drawn, recipe, stage, shape, generator, ranks.device, teacher=teacher)
-
     stopping = _stop_on_sigterm()
     num_images = sum(source.images_per_batch for source in recipe.sources)
     last = min(recipe.schedule.num_steps, stop_after or recipe.schedule.num_steps)
     listeners = [JsonLines(run / "log.jsonl"), *callbacks] if ranks.first else []
     meters, skipped = Meters(recipe, ranks.device, state.step), 0
+    teachers: dict[str, LargerModel] = {}
     with ExitStack() as closing:
         preparation = Preparation(recipe, data, tokenize, ranks.rank, ranks.world)
         ahead = prepare_ahead(preparation, range(state.step, last), workers_for(data, ranks))
@@ -117,7 +105,11 @@ def train(
                 drawn = next(ahead)
             generator = torch.Generator()
             generator.set_state(drawn.random)
-            views = look(step, drawn, generator)
+            shape, name = stage_config(recipe, index), teacher_name(recipe, stage)
+            if name is not None and name not in teachers:
+                teachers = {name: LargerModel(name, ranks.device)}
+            teacher = None if name is None else teachers[name]
+            views = finish_views(drawn, recipe, stage, shape, generator, ranks.device, teacher=teacher)
             if step == 0 and initial is not None and checked:
                 found = check_true_pairs(module, views, ranks, texts=drawn.texts, tokenize=tokenize)
                 logger.info("initial weights on true and shuffled pairs: %s", found)
