@@ -33,7 +33,7 @@ from processor import processor_name
 HERE = Path(__file__).resolve().parent
 ENGINES = ("siglip2", "siglip2 exact", "faiss", "lancedb", "milvus-lite")
 WAYS = ("siglip2", "rclip's way", "clip-retrieval's way")
-PACKAGES = ("siglip2", "usearch", "faiss-cpu", "lancedb", "milvus-lite", "pymilvus", "openvino", "torch")
+PACKAGES = ("siglip2", "faiss-cpu", "lancedb", "milvus-lite", "pymilvus", "openvino", "torch")
 PACKAGES += ("transformers", "pillow", "numpy")
 CHUNK = 50_000
 

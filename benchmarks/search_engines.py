@@ -14,7 +14,7 @@ import numpy as np
 K = 10
 INSERT = 5000
 EXPANSION_ADD = 64
-"""Of every engine's graph, with 16 neighbours, as this project builds its own."""
+"""Of every graph, with 16 neighbours."""
 
 PART = 100_000
 """Rows after which a build may pause."""
@@ -62,7 +62,7 @@ class Siglip2:
                     for number, vector in enumerate(np.asarray(vectors[start : start + INSERT]), start)
                 ]
                 store.write(model, rows)
-            search.optimise(store, threads=threads)
+            search.optimise(store)
         finished = store.count(model) == len(vectors)
         store.close()
         return finished

@@ -12,8 +12,10 @@ from tests.search.vector_rows import make_vectors, open_search, unit, write_vect
 
 from siglip2.search import vector_search
 from siglip2.search.collection import Collection
+from siglip2.search.copies import CopyState
 from siglip2.search.duplicates import duplicates
-from siglip2.search.hnsw import MAX_DEAD_SHARE, HnswIndex, to_int8
+from siglip2.search.inverted_file import MAX_DEAD_SHARE, MAX_GROWTH, InvertedFile
+from siglip2.search.k_means import k_means, nearest_centroids
 from siglip2.search.query import Query, Term
 from siglip2.search.recall import IndexQuality
 from siglip2.search.sqlite_store import SqliteStore
@@ -67,7 +69,7 @@ def test_past_the_exact_size_an_index_is_asked_for(place, small):
 
 def test_an_older_index_serves_what_came_and_went_since(place):
     store, search = open_search(place)
-    search.optimise(store, threads=1)  # several never build quite the same graph
+    search.optimise(store, 1.0)  # the least of differences would show
     new, gone = make_vectors(50, seed=3), make_vectors(1000)[:20]
     write_vectors(store, new, first=1000)
     store.forget_files([f"/{index:06}.jpg" for index in range(20)])
@@ -89,9 +91,48 @@ def test_an_older_index_serves_what_came_and_went_since(place):
     store.close()
 
 
-def test_eight_bits_use_their_range():
-    vectors = np.array([[0.5, -0.2, 0.001], [0, 0, 0], [-1e-3, 1e-3, 2e-4]], np.float32)
-    assert to_int8(vectors).tolist() == [[127, -51, 0], [0, 0, 0], [-127, 127, 25]]
+def test_cells_that_have_become_too_full_are_made_anew(place):
+    store, search = open_search(place)
+    search.optimise(store)
+    for count in (1000 * MAX_GROWTH, 1000 * MAX_GROWTH + 1):
+        held = store.count(store.models()[0])
+        write_vectors(store, make_vectors(count - held, seed=count), first=held)
+        search.optimise(store)
+        state = search.index_state(store)
+        assert state is not None
+        assert state.count == count
+        assert state.trained == (1000 if count <= 1000 * MAX_GROWTH else count)
+    store.close()
+
+
+@pytest.mark.parametrize("embed_dim", [7, 9, 10, 64])
+@pytest.mark.parametrize("count", [1, 3, 700])
+def test_any_width_and_number_of_rows(tmp_path, embed_dim, count):
+    vectors = unit(np.random.default_rng(0).normal(size=(count, embed_dim)))
+    index = InvertedFile(tmp_path / "vectors")
+    matrix = CopyState(collection="c", count=count, number=count, removed=0)
+    index.build(matrix, 10 + np.arange(count), 1 + np.arange(count), vectors)
+    state = index.usable(matrix)
+    assert state is not None
+    found = index.search(state, vectors, min(count, 200), index.num_cells(state))
+    assert found.shape == (count, min(count, 200))
+    assert all(10 + row in near for row, near in enumerate(found))
+    assert index.search(state, vectors[0], 5, 1).shape == (min(count, 5),)
+
+
+def test_centroids_are_those_of_groups():
+    rng = np.random.default_rng(0)
+    centres = unit(rng.normal(size=(8, 32)))
+    groups = rng.permutation(np.repeat(np.arange(8), 50))
+    vectors = unit(centres[groups] + 0.02 * rng.normal(size=(400, 32)))
+    centroids = k_means(vectors, 8, seed=3)
+    assert np.allclose(np.linalg.norm(centroids, axis=1), 1, atol=1e-6)
+    cells = nearest_centroids(vectors, centroids)
+    assert all(len(set(groups[cells == cell])) <= 2 for cell in range(8))
+    assert len(set(zip(cells, groups, strict=True))) <= 12  # most groups are cells
+    # More cells than there are different vectors: the empty ones get some vector.
+    same = k_means(np.repeat(centres, 4, axis=0), 20)
+    assert np.allclose(np.linalg.norm(same, axis=1), 1, atol=1e-6)
 
 
 def test_the_recall_target_is_kept(place):
@@ -103,7 +144,7 @@ def test_the_recall_target_is_kept(place):
     store.close()
 
 
-MISSED = IndexQuality(recall_at_10=0.5, target=0.98, expansion=4096, num_probes=200, num_rows=1000)
+MISSED = IndexQuality(recall_at_10=0.5, target=0.98, cells=15, num_probes=200, num_rows=1000)
 
 
 def test_an_index_that_finds_too_little_is_not_asked(place, monkeypatch):
@@ -112,7 +153,7 @@ def test_an_index_that_finds_too_little_is_not_asked(place, monkeypatch):
     monkeypatch.setattr(vector_search, "tune", lambda *_: MISSED)
     assert search.optimise(store) == MISSED
     assert search.misses_target()
-    monkeypatch.setattr(HnswIndex, "search", lambda *_: pytest.fail("the index was asked"))
+    monkeypatch.setattr(InvertedFile, "search", lambda *_: pytest.fail("the index was asked"))
     for probe in make_vectors(5, seed=7):
         assert nearest(search, store, probe) == nearest(search, store, probe, "exact")
     store.close()
@@ -120,7 +161,7 @@ def test_an_index_that_finds_too_little_is_not_asked(place, monkeypatch):
 
 def test_an_older_collection_put_back_in_place(place, tmp_path):
     store, search = open_search(place)
-    search.optimise(store, threads=1)
+    search.optimise(store)
     store.close()
     older = place.read_bytes()
     store, search = open_search(place)
@@ -138,12 +179,12 @@ def test_an_older_collection_put_back_in_place(place, tmp_path):
 BUILD = """
 import sys
 from pathlib import Path
-from siglip2.search import hnsw, vector_search
-hnsw.ADD_CHUNK, hnsw.FIRST_CHECKPOINT, vector_search.EXACT_ROWS = 20, 100, 500
+from siglip2.search import inverted_file, vector_search
+inverted_file.ADD_CHUNK, inverted_file.FIRST_CHECKPOINT, vector_search.EXACT_ROWS = 20, 100, 500
 from tests.search.vector_rows import open_search
 store, search = open_search(Path(sys.argv[1]))
 print("ready", flush=True)
-search.optimise(store, threads=1)
+search.optimise(store)
 print("done", flush=True)
 """
 
@@ -181,7 +222,7 @@ def test_killed_while_it_builds(tmp_path, kills):
     state = search.index_state(store)
     assert state is not None
     assert state.count == 6000
-    assert len(list((tmp_path / "c.cache").glob("*.usearch"))) == 1
+    assert len(list((tmp_path / "c.cache").glob("*.faiss"))) == 1
     same = [
         set(nearest(search, store, probe)) & set(nearest(search, store, probe, "exact")) for probe in probes
     ]
@@ -210,7 +251,7 @@ def test_duplicates_by_index_are_those_by_scan(tmp_path, monkeypatch):
     store = SqliteStore(tmp_path / "c")
     model = write_vectors(store, unit(spread))
     search = vector_search.VectorSearch(tmp_path / "c", store.id, model)
-    search.optimise(store, threads=1)
+    search.optimise(store)
 
     def no_encoder():
         raise AssertionError("duplicates need no model")

@@ -70,7 +70,7 @@ def test_searches_while_the_index_is_built(tmp_path):
     thread = threading.Thread(target=read)
     thread.start()
     store, search = open_search(tmp_path / "c")
-    search.optimise(store, threads=1)
+    search.optimise(store)
     done.set()
     thread.join()
     store.close()

@@ -93,7 +93,7 @@ def index(
             case "optimise":
                 quality = opened.vectors.optimise(opened.store, recall)
                 print(
-                    f"recall@10 {quality.recall_at_10:.4f} at search width {quality.expansion}, "
+                    f"recall@10 {quality.recall_at_10:.4f} in {quality.cells} cells of the index, "
                     f"target {quality.target:g}"
                 )
                 return 0 if quality.recall_at_10 >= quality.target else 1
@@ -219,7 +219,7 @@ def _index_line(opened: "Collection") -> str:
     scanned = "; below it, so searches compare with every row" if opened.vectors.misses_target() else ""
     return (
         f"{line}; recall@10 {quality.recall_at_10:.4f} of exact on {quality.num_probes} of its vectors, "
-        f"target {quality.target:g}, search width {quality.expansion}{scanned}"
+        f"target {quality.target:g}, in {quality.cells} cells{scanned}"
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siglip2.search import vector_search
-from siglip2.search.hnsw import has_usearch
+from siglip2.search.inverted_file import has_faiss
 from siglip2.search.rows import Row
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def duplicates(collection: "Collection", similarity: float) -> Iterator[Duplicat
     """
     ids, vectors = collection.vectors.all(collection.store)
     groups = _Groups(len(ids))
-    by_index = len(ids) > vector_search.EXACT_ROWS and has_usearch()
+    by_index = len(ids) > vector_search.EXACT_ROWS and has_faiss()
     pairs = _by_index(collection, vectors, similarity) if by_index else _by_scan(vectors, similarity)
     for one, other in pairs:
         groups.join(one, other)

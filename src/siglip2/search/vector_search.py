@@ -10,10 +10,10 @@ from siglip2.errors import InvalidInput
 from siglip2.search.background import start_build
 from siglip2.search.copies import CopyState, read_record, write_record
 from siglip2.search.filters import Filter
-from siglip2.search.hnsw import HnswIndex, IndexState, has_usearch
+from siglip2.search.inverted_file import IndexState, InvertedFile, has_faiss
 from siglip2.search.matrix import Mapped, VectorMatrix
 from siglip2.search.query import Query, best
-from siglip2.search.recall import FIRST_EXPANSION, IndexQuality, num_candidates, tune
+from siglip2.search.recall import FIRST_CELLS, IndexQuality, num_candidates, tune
 from siglip2.search.rows import StoredModel
 from siglip2.search.store import Store
 
@@ -44,7 +44,7 @@ class VectorSearch:
         self._place, self._model = place, model
         self._folder = place.with_name(place.name + ".cache")
         self._matrix = VectorMatrix(self._folder, collection, model)
-        self._index = HnswIndex(self._folder / model.fingerprint)
+        self._index = InvertedFile(self._folder / model.fingerprint)
         self._quality_file = self._folder / f"{model.fingerprint}.quality.json"
         self._sample: tuple[CopyState, np.ndarray] | None = None
         self._order: tuple[CopyState, np.ndarray | None] | None = None
@@ -60,9 +60,8 @@ class VectorSearch:
         recall: float | None = None,
         *,
         wait_seconds: float = 600,
-        threads: int = 0,
     ) -> IndexQuality:
-        """Build the index whatever the size, and find the search width that reaches a recall.
+        """Build the index whatever the size, and find how wide a search reaches a recall.
 
         A killed build goes on where it was last saved; until a build ends, the older index serves.
 
@@ -70,7 +69,6 @@ class VectorSearch:
             store: of the collection.
             recall: recall@10 to reach, kept for later builds; None takes the one kept, at first 0.98.
             wait_seconds: for another process that builds.
-            threads: of the build; 0 takes all processors.
 
         Raises:
             InvalidInput: an empty collection.
@@ -81,11 +79,17 @@ class VectorSearch:
         mapped = self.open(store)
         if not mapped.state.count:
             raise InvalidInput("the collection is empty: `siglip2 index add FOLDER` fills it")
-        self._index.build(*mapped, wait_seconds=wait_seconds, threads=threads)
+        self._index.build(*mapped, wait_seconds=wait_seconds)
         index = self._index.usable(mapped.state)
         if index is None:
             raise InvalidInput(f"the index in {self._folder} was removed while it was built")
-        quality = tune(lambda *asked: self._index.search(index, *asked), mapped.ids, mapped.vectors, target)
+        quality = tune(
+            lambda *asked: self._index.search(index, *asked),
+            mapped.ids,
+            mapped.vectors,
+            target,
+            self._index.num_cells(index),
+        )
         write_record(self._quality_file, quality)
         return quality
 
@@ -133,7 +137,7 @@ class VectorSearch:
         mapped = self.open(store)
         index = self._index_for(store, mapped, "index")
         assert index is not None
-        found = self._index.search(index, queries, count, max(self._expansion(), 2 * count))
+        found = self._index.search(index, queries, count, self._cells())
         return self._positions(mapped, found.ravel()).reshape(found.shape)
 
     def all(self, store: Store) -> tuple[np.ndarray, np.ndarray]:
@@ -157,13 +161,13 @@ class VectorSearch:
             self.optimise(store)
             return self._index.usable(mapped.state)
         self._ask_for_index(mapped, index)
-        if index is None or self._tail(mapped, index) < mapped.state.count - EXACT_ROWS or not has_usearch():
+        if index is None or self._tail(mapped, index) < mapped.state.count - EXACT_ROWS or not has_faiss():
             # Of a build that has just begun, or long ago: scanning all is hardly more than scanning the rest.
             return None
         return index
 
     def _ask_for_index(self, mapped: Mapped, index: IndexState | None = None) -> None:
-        if self._build_asked or mapped.state.count <= EXACT_ROWS or not has_usearch():
+        if self._build_asked or mapped.state.count <= EXACT_ROWS or not has_faiss():
             return
         index = index or self._index.usable(mapped.state)
         if index is None or mapped.state.count - self._tail(mapped, index) > TAIL_ROWS:
@@ -179,15 +183,15 @@ class VectorSearch:
         wanted = num_candidates(count) if query.is_single else max(10 * count, 500)
         # Some of what is found may have been removed since.
         wanted += min(mapped.state.removed - index.removed, wanted)
-        found = self._index.search(index, query.vector, wanted, self._expansion())
+        found = self._index.search(index, query.vector, wanted, self._cells())
         positions = self._positions(mapped, found)
         tail = self._tail(mapped, index)
         rest = tail + best(self._scan(mapped.vectors[tail:], query, None), count)
         return np.unique(np.concatenate([positions[positions >= 0], rest]))
 
-    def _expansion(self) -> int:
+    def _cells(self) -> int:
         quality = self.quality()
-        return quality.expansion if quality else 2 * FIRST_EXPANSION
+        return quality.cells if quality else 4 * FIRST_CELLS
 
     def _positions(self, mapped: Mapped, ids: np.ndarray) -> np.ndarray:
         """Positions of row ids; -1 for those that are gone."""
