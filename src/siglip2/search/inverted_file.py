@@ -179,12 +179,12 @@ class InvertedFile:
 
     def _open(self, state: IndexState) -> Any:
         if self._opened is None or self._opened[0] != state:
-            index = _read(self._file(state.file))
+            index = _read(self._file(state.file), mapped=True)
             if index is None:
                 # A builder has put a newer one in its place, or the file is damaged.
                 self._state_path.unlink(missing_ok=True)
                 raise Siglip2Error(f"the index {self._file(state.file)} cannot be read: search again")
-            # Rearranged for comparing sixteen at once; a file in that form takes no exact cells to add to.
+            # Rearranged for comparing many at once: a form in which no rows could be put into given cells.
             self._opened = (state, _faiss().IndexIVFPQFastScan(index))
         return self._opened[1]
 
@@ -239,9 +239,10 @@ def _new_index(vectors: np.ndarray) -> Any:
     return index
 
 
-def _read(path: Path) -> Any:
-    """The index of a file; None where it cannot be read."""
+def _read(path: Path, *, mapped: bool = False) -> Any:
+    """The index of a file, its vectors in memory or left on disk; None where it cannot be read."""
+    faiss = _faiss()
     try:
-        return _faiss().read_index(str(path))
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP if mapped else 0)
     except RuntimeError:  # of faiss, for a damaged file as for one that is not there
         return None

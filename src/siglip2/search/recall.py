@@ -9,6 +9,9 @@ FIRST_CELLS = 4
 PROBES = 200
 """Vectors of the collection that recall is measured with."""
 
+SURE = 2
+"""Standard errors by which the measured recall has to pass the target, since queries are others than these."""
+
 
 def num_candidates(count: int) -> int:
     """How many rows to ask an index for: it rounds, so that the best stand farther down there."""
@@ -62,8 +65,9 @@ def tune(
     cells = min(FIRST_CELLS, num_cells)
     while True:
         found = search(probes, min(num_candidates(10), len(vectors)), cells)
-        recall = float(np.mean([_overlap(f, e, o) for f, e, o in zip(found, exact, own, strict=True)]))
-        if recall >= target or cells >= num_cells:
+        shares = [_overlap(*each) for each in zip(found, exact, own, strict=True)]
+        recall, error = float(np.mean(shares)), float(np.std(shares)) / len(shares) ** 0.5
+        if recall - SURE * error >= target or cells >= num_cells:
             return IndexQuality(
                 recall_at_10=recall,
                 target=target,
