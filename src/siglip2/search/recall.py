@@ -10,7 +10,7 @@ PROBES = 200
 """Vectors of the collection that recall is measured with."""
 
 SURE = 2
-"""Standard errors by which the measured recall has to pass the target, since queries are others than these."""
+"""Standard errors by which the measured recall has to pass the target, as queries are others than these."""
 
 
 def num_candidates(count: int) -> int:
