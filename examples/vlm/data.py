@@ -54,8 +54,8 @@ class Picture:
     """One photograph as the image tower takes it.
 
     Attributes:
-        patches: (N, P) uint8, row-major.
-        grid: patches high and wide; both even, so that neighbours can be joined two by two.
+        patches: (S, N, P) uint8, row-major: of the whole photograph and, where it is tiled, of its tiles.
+        grid: patches high and wide of each; both even, so that neighbours can be joined two by two.
     """
 
     patches: np.ndarray
@@ -159,14 +159,35 @@ def cut(image: Image.Image, random: np.random.Generator) -> Image.Image:
     return part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if random.random() < 0.5 else part
 
 
-def to_picture(photo: bytes | Image.Image, vision: VisionConfig, max_num_patches: int) -> Picture:
-    """Resize to the tower's square, or for NaFlex to an even grid within the budget in the photo's shape."""
-    image = photo if isinstance(photo, Image.Image) else Image.open(io.BytesIO(photo))
-    image, patch = image.convert("RGB"), vision.patch_size
+def to_picture(
+    photo: bytes | Image.Image, vision: VisionConfig, max_num_patches: int, tiles: int = 1
+) -> Picture:
+    """Resize to the tower's square, or for NaFlex to an even grid within the budget in the photo's shape.
+
+    With `tiles` T above 1 a square is seen once more in T times T parts, each as large as the whole was
+    (LLaVA-NeXT and SmolVLM do so): the tower sees T times finer, at the size that it was trained for.
+    """
+    image, patch = (
+        photo if isinstance(photo, Image.Image) else Image.open(io.BytesIO(photo)),
+        vision.patch_size,
+    )
+    image = image.convert("RGB")
     if vision.image_size is None:
         # Blocks of two by two patches, a quarter of the budget: every grid comes out even.
         height, width = naflex_size(image.height, image.width, 2 * patch, max(max_num_patches // 4, 1))
     else:
         height = width = vision.image_size
-    pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-    return Picture(patches=patchify(pixels, patch), grid=(height // patch, width // patch))
+    squares = [_resized(image, height, width)]
+    if tiles > 1 and vision.image_size is not None:
+        fine = _resized(image, tiles * height, tiles * width)
+        squares += [
+            fine[top : top + height, left : left + width]
+            for top in range(0, tiles * height, height)
+            for left in range(0, tiles * width, width)
+        ]
+    patches = np.stack([patchify(square, patch) for square in squares])
+    return Picture(patches=patches, grid=(height // patch, width // patch))
+
+
+def _resized(image: Image.Image, height: int, width: int) -> np.ndarray:
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))

@@ -39,9 +39,9 @@ def draw(*, run: Path, out: Path, photos: tuple[Path, ...] = (), columns: int = 
     model.load_state_dict(saved["model"])
     paths = photos or sample_photos()
     images = [Image.open(path).convert("RGB") for path in paths]
-    budget = int(results["options"]["max_num_patches"])
+    budget, tiles = (int(results["options"][name]) for name in ("max_num_patches", "tiles"))
     with torch.no_grad():
-        seen = model.look([to_picture(image, model.tower.config, budget) for image in images])
+        seen = model.look([to_picture(image, model.tower.config, budget, tiles) for image in images])
 
     def say(prompt: str) -> list[str]:
         ids = words.encode(prompt)

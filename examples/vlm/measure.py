@@ -23,13 +23,14 @@ def held_out(
     samples: Sequence[Sample],
     captions_a_picture: int,
     max_num_patches: int,
+    tiles: int,
 ) -> dict[str, float]:
     """Losses in nats a token and answers that are right, on photographs it never saw.
 
     `caption_loss_shuffled` shows every caption with another photograph: what is lost by not looking.
     """
     turns = {"captions": captions(samples, captions_a_picture), "questions": questions(samples)}
-    split = Split(samples, turns, model, max_num_patches)
+    split = Split(samples, turns, model, max_num_patches, tiles=tiles)
     order = np.random.default_rng(0).permutation(len(split))
 
     def losses(turns: Sequence[Turn], pictures: Sequence[int]) -> Tensor:

@@ -25,7 +25,7 @@ JOIN = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What the tower gives for one picture: patches (N, D), their grid, and the pooled vector (D,)."""
+    """What the tower gives for the S squares of a picture: patches (S, N, D), their grid, pooled (S, D)."""
 
     features: Tensor
     grid: tuple[int, int]
@@ -62,7 +62,7 @@ class Words:
 
 
 class VisionLanguageModel(nn.Module):
-    """The picture comes first (its pooled vector, then its patches), then the prompt, then the answer."""
+    """The picture comes first (pooled vectors, then patches), then the prompt, then the answer."""
 
     def __init__(self, tower: VisionTower, embeddings: Tensor, *, depth: int = 4, dropout: float = 0.0):
         """Put the parts together.
@@ -105,17 +105,21 @@ class VisionLanguageModel(nn.Module):
 
     def look(self, pictures: Sequence[Picture]) -> list[Seen]:
         """Features of pictures: last block after the norm, as SmolVLM and LFM2-VL take them."""
-        patches = pad_sequence([torch.from_numpy(each.patches) for each in pictures], batch_first=True)
-        lengths = torch.tensor([len(each.patches) for each in pictures])
+        squares = [torch.from_numpy(square) for each in pictures for square in each.patches]
+        grids = [each.grid for each in pictures for _ in each.patches]
+        patches = pad_sequence(squares, batch_first=True)
+        lengths = torch.tensor([len(each) for each in squares])
         naflex = self.tower.config.naflex
         output = self.tower(
             patches.float() / 127.5 - 1,
-            grids=torch.tensor([each.grid for each in pictures]) if naflex else None,
+            grids=torch.tensor(grids) if naflex else None,
             mask=torch.arange(patches.shape[1]) < lengths[:, None] if naflex else None,
         )
+        counts = [len(each.patches) for each in pictures]
+        features, pooled = output.patches.split(counts), output.pooled.split(counts)
         return [
-            Seen(features=features[: len(each.patches)], grid=each.grid, pooled=pooled)
-            for features, pooled, each in zip(output.patches, output.pooled, pictures, strict=True)
+            Seen(features=features[index][:, : each.patches.shape[1]], grid=each.grid, pooled=pooled[index])
+            for index, each in enumerate(pictures)
         ]
 
     def states(self, seen: Sequence[Seen], ids: Tensor) -> Tensor:
@@ -123,12 +127,12 @@ class VisionLanguageModel(nn.Module):
         pooled = F.normalize(torch.stack([each.pooled for each in seen]), dim=-1) * 10
         summary = self.summary(self.drop(pooled))
         joined = [
-            pixel_shuffle(each.features[None], each.grid, JOIN, require_square=False)[0] for each in seen
+            pixel_shuffle(each.features, each.grid, JOIN, require_square=False).flatten(0, 1) for each in seen
         ]
         visual = self.projector(self.drop(pad_sequence(joined, batch_first=True)))
         lengths = torch.tensor([len(each) for each in joined])
         real = torch.arange(visual.shape[1]) < lengths[:, None]
-        visual, real = torch.cat([summary[:, None], visual], 1), F.pad(real, (1, 0), value=True)
+        visual, real = torch.cat([summary, visual], 1), F.pad(real, (summary.shape[1], 0), value=True)
         mask = torch.cat([real, ids != PAD], dim=1)
         output = self.language.model(
             inputs_embeds=self.drop_less(

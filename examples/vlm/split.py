@@ -9,6 +9,9 @@ from model import Seen, VisionLanguageModel
 
 from data import Picture, Sample, Turn, to_picture, views
 
+PHOTOS_AT_ONCE = 256
+"""Looked at before the next are decoded: their pixels need more memory than their features."""
+
 
 class Split:
     """Photographs, what is said about them, and their features where the tower does not change."""
@@ -21,6 +24,7 @@ class Split:
         max_num_patches: int,
         *,
         cuts: int = 0,
+        tiles: int = 1,
     ):
         """Make pictures, and look at them where the tower is frozen.
 
@@ -30,20 +34,26 @@ class Split:
             model: whose tower looks.
             max_num_patches: of a picture, NaFlex only.
             cuts: parts of each photo that are kept beside the whole, so that fewer are learned by heart.
+            tiles: of a picture, each way; see `to_picture`.
         """
         self.turns, self.views = turns, cuts + 1
         vision, random = model.tower.config, np.random.default_rng(0)
-        self.pictures = [
-            to_picture(view, vision, max_num_patches)
-            for each in samples
-            for view in views(each.photo, cuts, random)
-        ]
         frozen = not any(each.requires_grad for each in model.tower.parameters())
-        self.seen = look_at_all(model, self.pictures) if frozen else None
+        self.count, self.pictures, self.seen = len(samples), [], []
+        for start in range(0, len(samples), PHOTOS_AT_ONCE):
+            pictures = [
+                to_picture(view, vision, max_num_patches, tiles)
+                for each in samples[start : start + PHOTOS_AT_ONCE]
+                for view in views(each.photo, cuts, random)
+            ]
+            if frozen:
+                self.seen += look_at_all(model, pictures)
+            else:
+                self.pictures += pictures
 
     def __len__(self) -> int:
         """How many photographs."""
-        return len(self.pictures) // self.views
+        return self.count
 
     def look(
         self, model: VisionLanguageModel, photos: Sequence[int], random: np.random.Generator | None = None
@@ -52,7 +62,7 @@ class Split:
         count = len(photos)
         drawn = [0] * count if random is None else random.integers(self.views, size=count).tolist()
         indices = [photo * self.views + view for photo, view in zip(photos, drawn, strict=True)]
-        if self.seen is None:
+        if self.pictures:
             return model.look([self.pictures[index] for index in indices])
         kept = (self.seen[index] for index in indices)
         return [replace(each, features=each.features.float()) for each in kept]
@@ -61,7 +71,7 @@ class Split:
 @torch.no_grad()
 def look_at_all(model: VisionLanguageModel, pictures: Sequence[Picture], batch_size: int = 64) -> list[Seen]:
     """Features of all pictures in float16, those of alike length together."""
-    order = sorted(range(len(pictures)), key=lambda index: len(pictures[index].patches))
+    order = sorted(range(len(pictures)), key=lambda index: pictures[index].patches.shape[1])
     seen: dict[int, Seen] = {}
     for start in range(0, len(order), batch_size):
         chunk = order[start : start + batch_size]

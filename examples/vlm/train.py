@@ -43,6 +43,8 @@ class Options:
     """Shuffled: every text gets another photo, so that nothing can be learned from looking."""
     max_num_patches: int = 64
     """Patches of a photo, NaFlex only."""
+    tiles: int = 2
+    """The tower sees a square whole and, at its own size again, so many parts each way; 1: whole alone."""
     cuts: int = 3
     """Parts of every training photo, mirrored half of the time, beside the whole."""
     dropout: float = 0.3
@@ -104,7 +106,7 @@ def train(options: Options) -> dict:
     )
     model = build(options.inputs, words, dropout=options.dropout)
     model.tower.requires_grad_(options.encoder == "trained")
-    split = Split(samples, turns, model, options.max_num_patches, cuts=options.cuts)
+    split = Split(samples, turns, model, options.max_num_patches, cuts=options.cuts, tiles=options.tiles)
     prepared = time.perf_counter() - started
 
     optimizer, schedule = optimiser_of(model, options)
@@ -148,7 +150,7 @@ def train(options: Options) -> dict:
 
     model.eval()
     unseen = read_samples(options.data, "test", native=native, limit=options.limit)
-    measured = held_out(model, words, unseen, options.test_captions, options.max_num_patches)
+    measured = held_out(model, words, unseen, options.test_captions, options.max_num_patches, options.tiles)
     results = {
         "options": {name: str(value) for name, value in asdict(options).items()},
         "curve": curve,

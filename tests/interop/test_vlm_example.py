@@ -53,15 +53,29 @@ def test_a_photo_is_seen_whole_or_in_part_and_measured_whole(example, shared_dat
     words = module.Words.used_in([samples[0].captions[0]])
     model = module.build("fixed", words)
     model.tower.requires_grad_(False)
-    split = example["split"].Split(samples, {}, model, 16, cuts=2)
+    split = example["split"].Split(samples, {}, model, 16, cuts=2, tiles=2)
     assert len(split) == 3
-    assert len(split.pictures) == 9
-    whole = example["split"].Split(samples, {}, model, 16)
+    assert len(split.seen) == 9
+    whole = example["split"].Split(samples, {}, model, 16, tiles=2)
     for ours, theirs in zip(split.look(model, [0, 1, 2]), whole.look(model, [0, 1, 2]), strict=True):
         assert (ours.features == theirs.features).all()
     random = example["train"].np.random.default_rng(0)
-    views = {tuple(split.look(model, [1], random)[0].pooled.tolist()) for _ in range(40)}
+    views = {tuple(split.look(model, [1], random)[0].pooled[0].tolist()) for _ in range(40)}
     assert len(views) == 3
+
+
+def test_tiles_are_the_parts_of_the_photo_twice_as_large(example):
+    data, module = example["data"], example["model"]
+    vision = module.load_tower("fixed").config
+    image = data.Image.fromarray(data.np.random.default_rng(0).integers(0, 256, (90, 120, 3), "uint8"))
+    tiled, whole = (data.to_picture(image, vision, 16, tiles) for tiles in (2, 1))
+    assert tiled.patches.shape == (5, 16, 768)
+    assert tiled.grid == whole.grid == (4, 4)
+    assert (tiled.patches[0] == whole.patches[0]).all()
+    large = data.np.asarray(image.resize((128, 128), data.Image.Resampling.BILINEAR))
+    for index, (top, left) in enumerate([(0, 0), (0, 64), (64, 0), (64, 64)]):
+        part = large[top : top + 64, left : left + 64]
+        assert (tiled.patches[1 + index] == data.patchify(part, 16)).all()
 
 
 def test_shuffled_pictures_are_other_pictures(example, options):
@@ -155,5 +169,6 @@ def test_naflex_grids_are_even_and_within_the_budget(example):
         picture = example["data"].to_picture(Image.new("RGB", size), vision, 64)
         height, width = picture.grid
         assert height % 2 == width % 2 == 0
-        assert len(picture.patches) == height * width <= 64
+        assert picture.patches.shape[:2] == (1, height * width)
+        assert height * width <= 64
         assert (width > height) == (size[0] > size[1]) or width == height
