@@ -35,11 +35,13 @@ def draw(*, run: Path, out: Path, photos: tuple[Path, ...] = (), columns: int = 
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
     saved = torch.load(run / "checkpoint.pt", weights_only=True)
     words = Words(load_tokenizer(), saved["words"])
-    model = build(results["options"]["inputs"], words).eval()
+    budget, tiles, num_blocks = (
+        int(results["options"][name]) for name in ("max_num_patches", "tiles", "num_blocks")
+    )
+    model = build(results["options"]["inputs"], words, num_blocks=num_blocks).eval()
     model.load_state_dict(saved["model"])
     paths = photos or sample_photos()
     images = [Image.open(path).convert("RGB") for path in paths]
-    budget, tiles = (int(results["options"][name]) for name in ("max_num_patches", "tiles"))
     with torch.no_grad():
         seen = model.look([to_picture(image, model.tower.config, budget, tiles) for image in images])
 

@@ -25,11 +25,11 @@ JOIN = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What the tower gives for the S squares of a picture: patches (S, N, D), their grid, pooled (S, D)."""
+    """What the tower gives for the S squares of a picture: patches (S, N, D), their grid, means (S, D)."""
 
     features: Tensor
     grid: tuple[int, int]
-    pooled: Tensor
+    mean: Tensor
 
 
 class Words:
@@ -62,7 +62,7 @@ class Words:
 
 
 class VisionLanguageModel(nn.Module):
-    """The picture comes first (pooled vectors, then patches), then the prompt, then the answer."""
+    """The picture comes first (mean vectors, then patches), then the prompt, then the answer."""
 
     def __init__(self, tower: VisionTower, embeddings: Tensor, *, depth: int = 4, dropout: float = 0.0):
         """Put the parts together.
@@ -104,7 +104,7 @@ class VisionLanguageModel(nn.Module):
             table.copy_(embeddings * (0.03 / embeddings.std()))
 
     def look(self, pictures: Sequence[Picture]) -> list[Seen]:
-        """Features of pictures: last block after the norm, as SmolVLM and LFM2-VL take them."""
+        """Features of pictures, as the last block that was kept gives them, normed."""
         squares = [torch.from_numpy(square) for each in pictures for square in each.patches]
         grids = [each.grid for each in pictures for _ in each.patches]
         patches = pad_sequence(squares, batch_first=True)
@@ -114,18 +114,22 @@ class VisionLanguageModel(nn.Module):
             patches.float() / 127.5 - 1,
             grids=torch.tensor(grids) if naflex else None,
             mask=torch.arange(patches.shape[1]) < lengths[:, None] if naflex else None,
+            return_intermediates=True,
         )
-        counts = [len(each.patches) for each in pictures]
-        features, pooled = output.patches.split(counts), output.pooled.split(counts)
+        last = output.intermediates[f"block{len(self.tower.encoder.layers) - 1:02}"]
+        by_picture = F.layer_norm(last, last.shape[-1:]).split([len(each.patches) for each in pictures])
+        features = [
+            of_one[:, : each.patches.shape[1]] for of_one, each in zip(by_picture, pictures, strict=True)
+        ]
         return [
-            Seen(features=features[index][:, : each.patches.shape[1]], grid=each.grid, pooled=pooled[index])
-            for index, each in enumerate(pictures)
+            Seen(features=of_one, grid=each.grid, mean=of_one.mean(1))
+            for of_one, each in zip(features, pictures, strict=True)
         ]
 
     def states(self, seen: Sequence[Seen], ids: Tensor) -> Tensor:
         """(B, L, W) last states of the language model at the L text tokens; `PAD` fills rows of `ids`."""
-        pooled = F.normalize(torch.stack([each.pooled for each in seen]), dim=-1) * 10
-        summary = self.summary(self.drop(pooled))
+        means = F.normalize(torch.stack([each.mean for each in seen]), dim=-1) * 10
+        summary = self.summary(self.drop(means))
         joined = [
             pixel_shuffle(each.features, each.grid, JOIN, require_square=False).flatten(0, 1) for each in seen
         ]
@@ -173,14 +177,21 @@ class VisionLanguageModel(nn.Module):
         return [row[: row.index(EOS)] if EOS in row else row for row in written]
 
 
-def load_tower(kind: Literal["fixed", "naflex"], model: str = "nano") -> VisionTower:
-    """A model's image tower. NaFlex takes the same weights and resizes the positions to each grid."""
+def load_tower(
+    kind: Literal["fixed", "naflex"], model: str = "nano", *, num_blocks: int | None = None
+) -> VisionTower:
+    """The first blocks of a model's image tower, or all.
+
+    NaFlex takes the same weights and resizes the positions to each grid.
+    """
     tower = load_model(load_checkpoint(model)).vision_model
     if kind == "naflex" and not tower.config.naflex:
         config = replace(tower.config, image_size=None)
         naflex = VisionTower(config)
         naflex.load_state_dict(tower.state_dict())
         tower = naflex
+    if num_blocks is not None:
+        del tower.encoder.layers[num_blocks:]
     return tower
 
 
@@ -190,10 +201,13 @@ def load_tokenizer(model: str = "nano") -> Tokenizer:
     return Tokenizer.from_file(str(path))
 
 
-def build(kind: Literal["fixed", "naflex"], words: Words, *, dropout: float = 0.0) -> VisionLanguageModel:
+def build(
+    kind: Literal["fixed", "naflex"], words: Words, *, num_blocks: int, dropout: float = 0.0
+) -> VisionLanguageModel:
     """Nano's tower before a new language model, which starts from the embeddings of nano's text tower."""
     table = load_model(load_checkpoint("nano")).text_model.embeddings.token_embedding.weight.detach()
-    return VisionLanguageModel(load_tower(kind), table[torch.tensor(words.kept)], dropout=dropout)
+    tower = load_tower(kind, num_blocks=num_blocks)
+    return VisionLanguageModel(tower, table[torch.tensor(words.kept)], dropout=dropout)
 
 
 def to_ids(

@@ -41,6 +41,8 @@ class Options:
     """Frozen: features are computed once, before the first step."""
     pictures: Literal["own", "shuffled"] = "own"
     """Shuffled: every text gets another photo, so that nothing can be learned from looking."""
+    num_blocks: int = 5
+    """Of the tower's 8: its last ones know its own training photographs, which are these, too well."""
     max_num_patches: int = 64
     """Patches of a photo, NaFlex only."""
     tiles: int = 2
@@ -104,7 +106,7 @@ def train(options: Options) -> dict:
     words = Words.used_in(
         [text for each in turns.values() for turn in each for text in (turn.prompt, turn.answer)]
     )
-    model = build(options.inputs, words, dropout=options.dropout)
+    model = build(options.inputs, words, num_blocks=options.num_blocks, dropout=options.dropout)
     model.tower.requires_grad_(options.encoder == "trained")
     split = Split(samples, turns, model, options.max_num_patches, cuts=options.cuts, tiles=options.tiles)
     prepared = time.perf_counter() - started

@@ -51,7 +51,7 @@ def test_a_photo_is_seen_whole_or_in_part_and_measured_whole(example, shared_dat
     module, data = example["model"], example["data"]
     samples = data.read_samples(shared_data, "train", native=False, limit=3)
     words = module.Words.used_in([samples[0].captions[0]])
-    model = module.build("fixed", words)
+    model = module.build("fixed", words, num_blocks=5)
     model.tower.requires_grad_(False)
     split = example["split"].Split(samples, {}, model, 16, cuts=2, tiles=2)
     assert len(split) == 3
@@ -60,7 +60,7 @@ def test_a_photo_is_seen_whole_or_in_part_and_measured_whole(example, shared_dat
     for ours, theirs in zip(split.look(model, [0, 1, 2]), whole.look(model, [0, 1, 2]), strict=True):
         assert (ours.features == theirs.features).all()
     random = example["train"].np.random.default_rng(0)
-    views = {tuple(split.look(model, [1], random)[0].pooled[0].tolist()) for _ in range(40)}
+    views = {tuple(split.look(model, [1], random)[0].mean[0].tolist()) for _ in range(40)}
     assert len(views) == 3
 
 
@@ -145,7 +145,7 @@ def test_pictures_of_any_shape_share_a_batch(example):
     from PIL import Image
 
     module, words = example["model"], example["model"].Words.used_in(["a dog runs"])
-    model = module.build("naflex", words).eval()
+    model = module.build("naflex", words, num_blocks=3).eval()
     sizes = [(300, 180), (64, 64), (90, 400)]
     shown = [example["data"].to_picture(Image.new("RGB", size), model.tower.config, 64) for size in sizes]
     assert len({picture.grid for picture in shown}) == 3
