@@ -120,6 +120,18 @@ def test_any_width_and_number_of_rows(tmp_path, embed_dim, count):
     assert index.search(state, vectors[0], 5, 1).shape == (min(count, 5),)
 
 
+def test_deep_pages_are_full(place):
+    store, search = open_search(place)
+    search.optimise(store)
+    probe = make_vectors(1, seed=8)[0]
+    for count in (10, 500, 1000):
+        assert len(nearest(search, store, probe, "index", count)) == count
+    assert sorted(nearest(search, store, probe, "index", 1000)) == sorted(
+        nearest(search, store, probe, "exact", 1000)
+    )
+    store.close()
+
+
 def test_centroids_are_those_of_groups():
     rng = np.random.default_rng(0)
     centres = unit(rng.normal(size=(8, 32)))

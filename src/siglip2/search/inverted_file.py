@@ -163,16 +163,22 @@ class InvertedFile:
     def search(self, state: IndexState, queries: np.ndarray, count: int, cells: int) -> np.ndarray:
         """Row ids (K,) of about the `count` nearest to a query (E,), or (Q, K) to queries (Q, E).
 
-        The `cells` nearest are looked into; missing results are -1.
+        The `cells` nearest are looked into, more where these hold too few rows. -1 stands for what the whole
+        index does not hold.
         """
         index, faiss = self._open(state), _faiss()
         count, alone = min(count, max(index.ntotal, 1)), queries.ndim == 1
-        parameters = faiss.SearchParametersIVF(nprobe=min(cells, index.nlist))
+        rows = np.atleast_2d(queries).astype(np.float32)
         # One query is over before a second thread has begun. The number is of the calling thread alone.
         threads = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(1 if alone else threads)
         try:
-            _, found = index.search(np.atleast_2d(queries).astype(np.float32), count, params=parameters)
+            while True:
+                cells = min(cells, index.nlist)
+                _, found = index.search(rows, count, params=faiss.SearchParametersIVF(nprobe=cells))
+                if cells == index.nlist or (found >= 0).all():
+                    break
+                cells *= 2
         finally:
             faiss.omp_set_num_threads(threads)
         return found[0] if alone else found
