@@ -69,12 +69,23 @@ class Split:
 
 
 @torch.no_grad()
-def look_at_all(model: VisionLanguageModel, pictures: Sequence[Picture], batch_size: int = 64) -> list[Seen]:
-    """Features of all pictures in float16, those of alike length together."""
+def look_at_all(model: VisionLanguageModel, pictures: Sequence[Picture], batch_size: int = 32) -> list[Seen]:
+    """Features of all pictures in float16, those of alike length together.
+
+    They lie in one piece of memory: thousands of small ones among large ones that come and go would leave
+    most of it unusable.
+    """
     order = sorted(range(len(pictures)), key=lambda index: pictures[index].patches.shape[1])
     seen: dict[int, Seen] = {}
     for start in range(0, len(order), batch_size):
         chunk = order[start : start + batch_size]
-        for index, each in zip(chunk, model.look([pictures[index] for index in chunk]), strict=True):
-            seen[index] = replace(each, features=each.features.half().clone())
-    return [seen[index] for index in range(len(pictures))]
+        seen |= zip(chunk, model.look([pictures[index] for index in chunk]), strict=True)
+    found = [seen[index] for index in range(len(pictures))]
+    counts = [len(each.mean) for each in found]
+    lengths = [each.features.shape[:2].numel() for each in found]
+    features = torch.cat([each.features.flatten(0, 1) for each in found]).half().split(lengths)
+    means = torch.cat([each.mean for each in found]).split(counts)
+    return [
+        Seen(features=part.view(each.features.shape), grid=each.grid, mean=mean)
+        for each, part, mean in zip(found, features, means, strict=True)
+    ]
