@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 FIRST_CELLS = 4
-PROBES = 200
+PROBES = 1000
 """Vectors of the collection that recall is measured with."""
 
 SURE = 2
@@ -75,7 +75,7 @@ def tune(
                 num_probes=len(probes),
                 num_rows=len(ids),
             )
-        cells = min(2 * cells, num_cells)
+        cells = min(cells + cells // 2, num_cells)
 
 
 def exact_nearest(probes: np.ndarray, vectors: np.ndarray, count: int, chunk: int = 65536) -> np.ndarray:
