@@ -35,9 +35,9 @@ def draw(*, run: Path, out: Path, photos: tuple[Path, ...] = (), columns: int = 
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
     saved = torch.load(run / "checkpoint.pt", weights_only=True)
     words = Words(load_tokenizer(), saved["words"])
-    budget, tiles, num_blocks = (
-        int(results["options"][name]) for name in ("max_num_patches", "tiles", "num_blocks")
-    )
+    chosen = results["options"]
+    budget, tiles = int(chosen["max_num_patches"]), int(chosen["tiles"])
+    num_blocks = None if chosen["num_blocks"] == "None" else int(chosen["num_blocks"])
     model = build(results["options"]["inputs"], words, num_blocks=num_blocks).eval()
     model.load_state_dict(saved["model"])
     paths = photos or sample_photos()

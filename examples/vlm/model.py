@@ -25,11 +25,11 @@ JOIN = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What the tower gives for the S squares of a picture: patches (S, N, D), their grid, means (S, D)."""
+    """What the tower gives for the S squares of a picture: patches (S, N, D), their grid, pooled (S, D)."""
 
     features: Tensor
     grid: tuple[int, int]
-    mean: Tensor
+    pooled: Tensor
 
 
 class Words:
@@ -62,7 +62,7 @@ class Words:
 
 
 class VisionLanguageModel(nn.Module):
-    """The picture comes first (mean vectors, then patches), then the prompt, then the answer."""
+    """The picture comes first (pooled vectors, then patches), then the prompt, then the answer."""
 
     def __init__(self, tower: VisionTower, embeddings: Tensor, *, depth: int = 4, dropout: float = 0.0):
         """Put the parts together.
@@ -104,7 +104,10 @@ class VisionLanguageModel(nn.Module):
             table.copy_(embeddings * (0.03 / embeddings.std()))
 
     def look(self, pictures: Sequence[Picture]) -> list[Seen]:
-        """Features of pictures, as the last block that was kept gives them, normed."""
+        """Features of pictures: after the last norm, as SmolVLM and LFM2-VL take them.
+
+        Of a tower that was cut off, those of its last block, normed, and their mean as the pooled vector.
+        """
         squares = [torch.from_numpy(square) for each in pictures for square in each.patches]
         grids = [each.grid for each in pictures for _ in each.patches]
         patches = pad_sequence(squares, batch_first=True)
@@ -116,20 +119,25 @@ class VisionLanguageModel(nn.Module):
             mask=torch.arange(patches.shape[1]) < lengths[:, None] if naflex else None,
             return_intermediates=True,
         )
-        last = output.intermediates[f"block{len(self.tower.encoder.layers) - 1:02}"]
-        by_picture = F.layer_norm(last, last.shape[-1:]).split([len(each.patches) for each in pictures])
-        features = [
-            of_one[:, : each.patches.shape[1]] for of_one, each in zip(by_picture, pictures, strict=True)
+        features, pooled = output.patches, output.pooled
+        if len(self.tower.encoder.layers) < self.tower.config.depth:
+            last = output.intermediates[f"block{len(self.tower.encoder.layers) - 1:02}"]
+            features, pooled = F.layer_norm(last, last.shape[-1:]), None
+        counts = [len(each.patches) for each in pictures]
+        by_picture = [
+            of_one[:, : each.patches.shape[1]]
+            for of_one, each in zip(features.split(counts), pictures, strict=True)
         ]
+        vectors = [of_one.mean(1) for of_one in by_picture] if pooled is None else pooled.split(counts)
         return [
-            Seen(features=of_one, grid=each.grid, mean=of_one.mean(1))
-            for of_one, each in zip(features, pictures, strict=True)
+            Seen(features=of_one, grid=each.grid, pooled=vector)
+            for of_one, each, vector in zip(by_picture, pictures, vectors, strict=True)
         ]
 
     def states(self, seen: Sequence[Seen], ids: Tensor) -> Tensor:
         """(B, L, W) last states of the language model at the L text tokens; `PAD` fills rows of `ids`."""
-        means = F.normalize(torch.stack([each.mean for each in seen]), dim=-1) * 10
-        summary = self.summary(self.drop(means))
+        pooled = F.normalize(torch.stack([each.pooled for each in seen]), dim=-1) * 10
+        summary = self.summary(self.drop(pooled))
         joined = [
             pixel_shuffle(each.features, each.grid, JOIN, require_square=False).flatten(0, 1) for each in seen
         ]
@@ -202,7 +210,7 @@ def load_tokenizer(model: str = "nano") -> Tokenizer:
 
 
 def build(
-    kind: Literal["fixed", "naflex"], words: Words, *, num_blocks: int, dropout: float = 0.0
+    kind: Literal["fixed", "naflex"], words: Words, *, num_blocks: int | None = None, dropout: float = 0.0
 ) -> VisionLanguageModel:
     """Nano's tower before a new language model, which starts from the embeddings of nano's text tower."""
     table = load_model(load_checkpoint("nano")).text_model.embeddings.token_embedding.weight.detach()

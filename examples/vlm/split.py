@@ -81,11 +81,11 @@ def look_at_all(model: VisionLanguageModel, pictures: Sequence[Picture], batch_s
         chunk = order[start : start + batch_size]
         seen |= zip(chunk, model.look([pictures[index] for index in chunk]), strict=True)
     found = [seen[index] for index in range(len(pictures))]
-    counts = [len(each.mean) for each in found]
+    counts = [len(each.pooled) for each in found]
     lengths = [each.features.shape[:2].numel() for each in found]
     features = torch.cat([each.features.flatten(0, 1) for each in found]).half().split(lengths)
-    means = torch.cat([each.mean for each in found]).split(counts)
+    pooled = torch.cat([each.pooled for each in found]).split(counts)
     return [
-        Seen(features=part.view(each.features.shape), grid=each.grid, mean=mean)
-        for each, part, mean in zip(found, features, means, strict=True)
+        Seen(features=part.view(each.features.shape), grid=each.grid, pooled=vector)
+        for each, part, vector in zip(found, features, pooled, strict=True)
     ]

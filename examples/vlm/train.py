@@ -41,11 +41,11 @@ class Options:
     """Frozen: features are computed once, before the first step."""
     pictures: Literal["own", "shuffled"] = "own"
     """Shuffled: every text gets another photo, so that nothing can be learned from looking."""
-    num_blocks: int = 5
-    """Of the tower's 8: its last ones know its own training photographs, which are these, too well."""
+    num_blocks: int | None = None
+    """First ones of the tower's that it looks through; None: all, with the last norm and the pooling head."""
     max_num_patches: int = 64
     """Patches of a photo, NaFlex only."""
-    tiles: int = 2
+    tiles: int = 1
     """The tower sees a square whole and, at its own size again, so many parts each way; 1: whole alone."""
     cuts: int = 3
     """Parts of every training photo, mirrored half of the time, beside the whole."""

@@ -47,11 +47,12 @@ def test_loss_falls(example, options, inputs, encoder):
     assert written["held_out"] == found["held_out"]
 
 
-def test_a_photo_is_seen_whole_or_in_part_and_measured_whole(example, shared_data):
+@pytest.mark.parametrize("num_blocks", [None, 5])
+def test_a_photo_is_seen_whole_or_in_part_and_measured_whole(example, shared_data, num_blocks):
     module, data = example["model"], example["data"]
     samples = data.read_samples(shared_data, "train", native=False, limit=3)
     words = module.Words.used_in([samples[0].captions[0]])
-    model = module.build("fixed", words, num_blocks=5)
+    model = module.build("fixed", words, num_blocks=num_blocks)
     model.tower.requires_grad_(False)
     split = example["split"].Split(samples, {}, model, 16, cuts=2, tiles=2)
     assert len(split) == 3
@@ -60,7 +61,7 @@ def test_a_photo_is_seen_whole_or_in_part_and_measured_whole(example, shared_dat
     for ours, theirs in zip(split.look(model, [0, 1, 2]), whole.look(model, [0, 1, 2]), strict=True):
         assert (ours.features == theirs.features).all()
     random = example["train"].np.random.default_rng(0)
-    views = {tuple(split.look(model, [1], random)[0].mean[0].tolist()) for _ in range(40)}
+    views = {tuple(split.look(model, [1], random)[0].pooled[0].tolist()) for _ in range(40)}
     assert len(views) == 3
 
 
