@@ -120,6 +120,29 @@ def test_any_width_and_number_of_rows(tmp_path, embed_dim, count):
     assert index.search(state, vectors[0], 5, 1).shape == (min(count, 5),)
 
 
+def test_an_index_that_was_not_measured_is_looked_into_everywhere(place, monkeypatch):
+    """As after a kill between building and measuring, or beside the measure of an older one."""
+    asked: list[int] = []
+    search_index = InvertedFile.search
+
+    def noted(self, state, queries, count, cells):
+        asked.append(cells)
+        return search_index(self, state, queries, count, cells)
+
+    store, search = open_search(place)
+    quality = search.optimise(store, 0.5)
+    monkeypatch.setattr(InvertedFile, "search", noted)
+    probe = make_vectors(1, seed=9)[0]
+    nearest(search, store, probe, "index")
+    assert asked.pop() == quality.cells < quality.num_cells == 63
+    measured = place.with_name("c.cache") / "made-up.quality.json"
+    for changed in (measured.read_text().replace('"num_cells": 63', '"num_cells": 62'), "{}"):
+        measured.write_text(changed)
+        nearest(search, store, probe, "index")
+        assert asked.pop() == 63
+    store.close()
+
+
 def test_deep_pages_are_full(place):
     store, search = open_search(place)
     search.optimise(store)
@@ -156,7 +179,7 @@ def test_the_recall_target_is_kept(place):
     store.close()
 
 
-MISSED = IndexQuality(recall_at_10=0.5, target=0.98, cells=15, num_probes=200, num_rows=1000)
+MISSED = IndexQuality(recall_at_10=0.5, target=0.98, cells=15, num_cells=15, num_probes=200, num_rows=1000)
 
 
 def test_an_index_that_finds_too_little_is_not_asked(place, monkeypatch):

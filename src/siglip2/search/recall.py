@@ -27,6 +27,7 @@ class IndexQuality:
             then put into their exact order.
         target: what was asked for.
         cells: that a search looks into; more find more and take longer.
+        num_cells: of the index that was measured.
         num_probes: queries that this was measured with.
         num_rows: in the collection at that time.
     """
@@ -34,6 +35,7 @@ class IndexQuality:
     recall_at_10: float
     target: float
     cells: int
+    num_cells: int
     num_probes: int
     num_rows: int
 
@@ -72,6 +74,7 @@ def tune(
                 recall_at_10=recall,
                 target=target,
                 cells=cells,
+                num_cells=num_cells,
                 num_probes=len(probes),
                 num_rows=len(ids),
             )

@@ -13,7 +13,7 @@ from siglip2.search.filters import Filter
 from siglip2.search.inverted_file import IndexState, InvertedFile, has_faiss
 from siglip2.search.matrix import Mapped, VectorMatrix
 from siglip2.search.query import Query, best
-from siglip2.search.recall import FIRST_CELLS, IndexQuality, num_candidates, tune
+from siglip2.search.recall import IndexQuality, num_candidates, tune
 from siglip2.search.rows import StoredModel
 from siglip2.search.store import Store
 
@@ -137,7 +137,7 @@ class VectorSearch:
         mapped = self.open(store)
         index = self._index_for(store, mapped, "index")
         assert index is not None
-        found = self._index.search(index, queries, count, self._cells())
+        found = self._index.search(index, queries, count, self._cells(index))
         return self._positions(mapped, found.ravel()).reshape(found.shape)
 
     def all(self, store: Store) -> tuple[np.ndarray, np.ndarray]:
@@ -183,15 +183,19 @@ class VectorSearch:
         wanted = num_candidates(count) if query.is_single else max(10 * count, 500)
         # Some of what is found may have been removed since.
         wanted += min(mapped.state.removed - index.removed, wanted)
-        found = self._index.search(index, query.vector, wanted, self._cells())
+        found = self._index.search(index, query.vector, wanted, self._cells(index))
         positions = self._positions(mapped, found)
         tail = self._tail(mapped, index)
         rest = tail + best(self._scan(mapped.vectors[tail:], query, None), count)
         return np.unique(np.concatenate([positions[positions >= 0], rest]))
 
-    def _cells(self) -> int:
-        quality = self.quality()
-        return quality.cells if quality else 4 * FIRST_CELLS
+    def _cells(self, index: IndexState) -> int:
+        """Cells to look into: all, which is slower than need be, where none has been measured for this index.
+
+        As after a kill between building and measuring.
+        """
+        quality, num_cells = self.quality(), self._index.num_cells(index)
+        return quality.cells if quality and quality.num_cells == num_cells else num_cells
 
     def _positions(self, mapped: Mapped, ids: np.ndarray) -> np.ndarray:
         """Positions of row ids; -1 for those that are gone."""
