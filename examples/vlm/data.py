@@ -167,11 +167,8 @@ def to_picture(
     With `tiles` T above 1 a square is seen once more in T times T parts, each as large as the whole was
     (LLaVA-NeXT and SmolVLM do so): the tower sees T times finer, at the size that it was trained for.
     """
-    image, patch = (
-        photo if isinstance(photo, Image.Image) else Image.open(io.BytesIO(photo)),
-        vision.patch_size,
-    )
-    image = image.convert("RGB")
+    image = photo if isinstance(photo, Image.Image) else Image.open(io.BytesIO(photo))
+    image, patch = image.convert("RGB"), vision.patch_size
     if vision.image_size is None:
         # Blocks of two by two patches, a quarter of the budget: every grid comes out even.
         height, width = naflex_size(image.height, image.width, 2 * patch, max(max_num_patches // 4, 1))

@@ -38,7 +38,7 @@ def draw(*, run: Path, out: Path, photos: tuple[Path, ...] = (), columns: int = 
     chosen = results["options"]
     budget, tiles = int(chosen["max_num_patches"]), int(chosen["tiles"])
     num_blocks = None if chosen["num_blocks"] == "None" else int(chosen["num_blocks"])
-    model = build(results["options"]["inputs"], words, num_blocks=num_blocks).eval()
+    model = build(chosen["inputs"], words, num_blocks=num_blocks).eval()
     model.load_state_dict(saved["model"])
     paths = photos or sample_photos()
     images = [Image.open(path).convert("RGB") for path in paths]

@@ -112,27 +112,26 @@ class VisionLanguageModel(nn.Module):
         grids = [each.grid for each in pictures for _ in each.patches]
         patches = pad_sequence(squares, batch_first=True)
         lengths = torch.tensor([len(each) for each in squares])
-        naflex = self.tower.config.naflex
+        naflex, num_blocks = self.tower.config.naflex, len(self.tower.encoder.layers)
+        cut_off = num_blocks < self.tower.config.depth
         output = self.tower(
             patches.float() / 127.5 - 1,
             grids=torch.tensor(grids) if naflex else None,
             mask=torch.arange(patches.shape[1]) < lengths[:, None] if naflex else None,
-            return_intermediates=True,
+            return_intermediates=cut_off,
         )
-        features, pooled = output.patches, output.pooled
-        if len(self.tower.encoder.layers) < self.tower.config.depth:
-            last = output.intermediates[f"block{len(self.tower.encoder.layers) - 1:02}"]
-            features, pooled = F.layer_norm(last, last.shape[-1:]), None
+        features = output.patches
+        if cut_off:
+            features = output.intermediates[f"block{num_blocks - 1:02}"]
+            features = F.layer_norm(features, features.shape[-1:])
         counts = [len(each.patches) for each in pictures]
-        by_picture = [
-            of_one[:, : each.patches.shape[1]]
-            for of_one, each in zip(features.split(counts), pictures, strict=True)
-        ]
-        vectors = [of_one.mean(1) for of_one in by_picture] if pooled is None else pooled.split(counts)
-        return [
-            Seen(features=of_one, grid=each.grid, pooled=vector)
-            for of_one, each, vector in zip(by_picture, pictures, vectors, strict=True)
-        ]
+        seen = []
+        for each, of_one, pooled in zip(
+            pictures, features.split(counts), output.pooled.split(counts), strict=True
+        ):
+            real = of_one[:, : each.patches.shape[1]]
+            seen.append(Seen(features=real, grid=each.grid, pooled=real.mean(1) if cut_off else pooled))
+        return seen
 
     def states(self, seen: Sequence[Seen], ids: Tensor) -> Tensor:
         """(B, L, W) last states of the language model at the L text tokens; `PAD` fills rows of `ids`."""

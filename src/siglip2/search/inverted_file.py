@@ -16,7 +16,7 @@ group to another. docs/search.md has the figures.
 import math
 import os
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -144,16 +144,7 @@ class InvertedFile:
                 cells = nearest_centroids(part, centroids)
                 index.add_core(len(part), *map(faiss.swig_ptr, (part, keys, cells)))
                 if last == len(ids) or index.ntotal >= max(FIRST_CHECKPOINT, 1.5 * saved):
-                    state = IndexState(
-                        collection=matrix.collection,
-                        count=index.ntotal,
-                        number=int(numbers[last - 1]),
-                        trained=trained,
-                        removed=removed,
-                        file=f"{self._stem.name}.{FORMAT}-{uuid4().hex[:12]}.faiss",
-                        size=0,
-                    )
-                    self._save(index, state)
+                    self._save(index, matrix.collection, int(numbers[last - 1]), trained, removed)
                     saved = index.ntotal
 
     def num_cells(self, state: IndexState) -> int:
@@ -194,14 +185,24 @@ class InvertedFile:
             self._opened = (state, _faiss().IndexIVFPQFastScan(index))
         return self._opened[1]
 
-    def _save(self, index: Any, state: IndexState) -> None:
-        path = self._file(state.file)
+    def _save(self, index: Any, collection: str, number: int, trained: int, removed: int) -> None:
+        name = f"{self._stem.name}.{FORMAT}-{uuid4().hex[:12]}.faiss"
+        path = self._file(name)
         _faiss().write_index(index, str(path))
         with path.open("rb+") as file:
             os.fsync(file.fileno())
-        write_record(self._state_path, replace(state, size=path.stat().st_size))
+        state = IndexState(
+            collection=collection,
+            count=index.ntotal,
+            number=number,
+            trained=trained,
+            removed=removed,
+            file=name,
+            size=path.stat().st_size,
+        )
+        write_record(self._state_path, state)
         for old in self._stem.parent.glob(f"{self._stem.name}.*.faiss"):
-            if old.name != state.file:
+            if old.name != name:
                 with suppress(OSError):  # where open files cannot be removed, the next save does
                     old.unlink()
 
