@@ -236,6 +236,7 @@ def _random_views(recipe: Recipe, stage: int, device: str) -> Views:
     draw = np.random.default_rng(0)
     batch = Batch(
         images=[draw.integers(0, 256, (count, 256, 256, 3), dtype=np.uint8)],
+        rows=[np.arange(count)],
         shares=[Share.of(count)],
         texts=[str(number) for number in range(count)],
         text_of_image=np.arange(count),

@@ -13,7 +13,7 @@ from siglip2.losses.locca import (
     grounded_target,
     referring_target,
 )
-from siglip2.losses.vocabulary import chunked_cross_entropy, vocabulary_loss
+from siglip2.losses.vocabulary import _fused_slope, _slope, chunked_cross_entropy, vocabulary_loss
 from siglip2.network.decoder import CaptionDecoder
 
 CONFIG = TextConfig(width=32, depth=3, mlp_dim=64, num_heads=2, vocab_size=50, context_length=8)
@@ -79,6 +79,15 @@ def test_chunked_vocabulary_loss_equals_the_plain_one():
         assert loss.item() == pytest.approx(plain.item(), rel=1e-6)
         for ours, theirs in zip(found, expected, strict=True):
             assert torch.allclose(ours, theirs, atol=1e-7)
+
+
+def test_what_a_gpu_compiles_is_what_a_processor_computes():
+    scores = torch.randn(7, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    targets = torch.tensor([0, 29, 3, 3, 11, 5, 6])
+    for ours, theirs in zip(
+        _fused_slope(scores, targets, torch.float64), _slope(scores, targets, torch.float64), strict=True
+    ):
+        assert torch.allclose(ours, theirs, rtol=1e-12)
 
 
 def test_vocabulary_loss_in_bfloat16_stays_near_and_adds_up_in_float32():

@@ -10,7 +10,11 @@ from siglip2.config import VisionConfig
 from siglip2.network.transformer import EncoderLayer, linear_gelu
 from siglip2.network.vision import VisionTower
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"),
+    # torch 2.11's compiler warns of torch's own use of what it deprecates.
+    pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
+]
 
 
 def make_tower() -> VisionTower:
@@ -46,16 +50,20 @@ def test_features_are_those_of_the_processor(dtype, most):
         assert (ours.cpu().double() - theirs).norm() / theirs.norm() < most
 
 
-def test_gradients_are_those_of_the_processor():
+@pytest.mark.parametrize("compiled", [False, True])
+def test_gradients_are_those_of_the_processor(compiled):
     torch.manual_seed(0)
-    layer = EncoderLayer(128, 256, 2, 1e-6)
-    x = torch.randn(3, 16, 128)
-    layer(x).square().sum().backward()
+    layer = EncoderLayer(128, 300, 2, 1e-6)
+    torch.nn.init.normal_(layer.mlp.fc1.bias)
+    x = torch.randn(43, 16, 128)
+    layer(x).square().mean().backward()
     there = copy.deepcopy(layer).cuda()
     there.zero_grad()
-    there(x.cuda()).square().sum().backward()
+    if compiled:
+        there.compile()
+    there(x.cuda()).square().mean().backward()
     for ours, theirs in zip(there.parameters(), layer.parameters(), strict=True):
         assert ours.grad is not None
         assert theirs.grad is not None
         # The bias of the keys has no gradient but rounding.
-        assert (ours.grad.cpu() - theirs.grad).norm() < 1e-3 * theirs.grad.norm() + 1e-3
+        assert (ours.grad.cpu() - theirs.grad).norm() < 1e-3 * theirs.grad.norm() + 1e-6

@@ -9,7 +9,7 @@ from PIL import Image
 from siglip2.data.augment import apply_crops, crop_box, draw_crops
 from siglip2.data.captioned import stack_images
 from siglip2.data.share import Share
-from siglip2.data.views import LOCAL_AREA, coloured, mixed, random_view
+from siglip2.data.views import LOCAL_AREA, Colours, colour, draw_colours, mixed, random_views
 
 
 def test_a_box_moves_with_its_crop():
@@ -45,7 +45,8 @@ def test_views_differ_between_images_and_repeat_with_the_seed():
 
     def view(seed):
         generator = torch.Generator().manual_seed(seed)
-        return random_view(pictures, generator, size=16, area=LOCAL_AREA, solarise=0.2)
+        shares, flips = [Share.of(4), Share.of(2)], [True, False]
+        return random_views(pictures, shares, generator, size=16, area=LOCAL_AREA, flips=flips, solarise=0.2)
 
     first = view(0)
     assert first.shape == (6, 3, 16, 16)
@@ -91,7 +92,9 @@ def test_some_pictures_change_their_colours_and_some_of_these_become_grey():
     pixels = (
         torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1)).expand(400, -1, -1, -1) * 2 - 1
     )
-    seen = coloured(pixels, torch.Generator().manual_seed(0), probability=0.5, share=Share.of(400))
+    generator = torch.Generator().manual_seed(0)
+    drawn = [draw_colours(Share.of(200), generator, changed=0.5, grey=0.125) for _ in range(2)]
+    seen = colour(pixels, Colours.of_all(drawn))
     changed = ~torch.isclose(seen, pixels, atol=1e-5).flatten(1).all(1)
     grey = (seen - seen[:, :1]).abs().flatten(1).amax(1) < 1e-5
     assert 0.45 < changed.float().mean() < 0.68

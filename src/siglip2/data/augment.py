@@ -32,30 +32,11 @@ def apply_crops(
     images: UInt8[Tensor, "B S S 3"], crops: Float[Tensor, "B 2 3"], size: tuple[int, int]
 ) -> Float[Tensor, "B 3 H W"]:
     """The views that crops show, resized to (height, width), in [-1, 1]."""
-    grid = F.affine_grid(crops.to(images.device), [len(images), 3, *size], align_corners=False)
+    grid = F.affine_grid(
+        crops.to(images.device, non_blocking=True), [len(images), 3, *size], align_corners=False
+    )
     pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1
     return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-
-
-def random_crop_and_flip(
-    images: UInt8[Tensor, "B S S 3"],
-    generator: torch.Generator,
-    *,
-    min_area: float,
-    max_area: float = 1.0,
-    flip: bool = True,
-    size: int | None = None,
-    share: Share | None = None,
-) -> Float[Tensor, "B 3 R R"]:
-    """Random square crops of `min_area` to `max_area` of the image, resized, flipped half of the time.
-
-    Values go from 0..255 to [-1, 1]. The randomness comes from `generator` alone; `share` says which part of
-    a global batch the images are.
-    """
-    share = share or Share.of(len(images))
-    crops = draw_crops(share, generator, min_area=min_area, max_area=max_area, flip=flip)
-    side = size or images.shape[1]
-    return apply_crops(images, crops, (side, side))
 
 
 def crop_box(

@@ -1,16 +1,24 @@
 """Views for self-distillation, made of decoded pictures; the randomness comes from a generator.
 
+What is drawn for each picture comes first, from the processor's generator, so that a view is the same on any
+device and any number of ranks; then one call shows all pictures, whatever their sources: beside a GPU it is
+the number of calls that costs time.
+
 The paper does not say: the augmentations. Crops, colours are SILC's, which are DINO's: global views of 40 to
 100 % of the area, local ones of 5 to 40 %, flips, jitter of brightness, contrast and saturation at 80 %, grey
 at 20 %, blur, and solarisation. Differs from DINO: no jitter of the hue.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from siglip2.data.augment import random_crop_and_flip
+from siglip2.data.augment import apply_crops, draw_crops
 from siglip2.data.share import Share
 
 GLOBAL_AREA = (0.4, 1.0)
@@ -19,55 +27,111 @@ JITTER = (0.4, 0.4, 0.2)  # brightness, contrast, saturation
 GREY = (0.299, 0.587, 0.114)
 
 
-def random_view(
+@dataclass(frozen=True, kw_only=True)
+class Colours:
+    """What is drawn for the colours of each picture.
+
+    Attributes:
+        factors: of brightness, contrast and saturation.
+        changed: whose brightness, contrast and saturation are.
+        grey: who loses its colours.
+        blurred: who is blurred; None for nobody.
+        solarised: whose bright parts are inverted; None for nobody.
+    """
+
+    factors: Float[Tensor, "B 3"]
+    changed: Bool[Tensor, " B"]
+    grey: Bool[Tensor, " B"]
+    blurred: Bool[Tensor, " B"] | None = None
+    solarised: Bool[Tensor, " B"] | None = None
+
+    @staticmethod
+    def of_all(parts: "Sequence[Colours]") -> "Colours":
+        """Those of several sources, one after the other, drawn alike."""
+        columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Colours)}
+        joined: dict[str, Any] = {
+            name: None if column[0] is None else torch.cat(column) for name, column in columns.items()
+        }
+        return Colours(**joined)
+
+
+def draw_colours(
+    share: Share,
+    generator: torch.Generator,
+    *,
+    changed: float = 0.8,
+    grey: float = 0.2,
+    blur: float = 0.0,
+    solarise: float = 0.0,
+) -> Colours:
+    """Draw them.
+
+    Args:
+        share: which part of a global batch the pictures are.
+        generator: of everything random.
+        changed: share of the pictures in other colours.
+        grey: share of those without.
+        blur: share of those blurred.
+        solarise: share of those solarised.
+    """
+
+    def chosen(probability: float) -> Tensor:
+        return share.rand(generator=generator) < probability
+
+    return Colours(
+        factors=1 + (2 * share.rand(3, generator=generator) - 1) * torch.tensor(JITTER),
+        changed=chosen(changed),
+        grey=chosen(grey),
+        blurred=chosen(blur) if blur else None,
+        solarised=chosen(solarise) if solarise else None,
+    )
+
+
+def colour(pixels: Float[Tensor, "B 3 H W"], colours: Colours) -> Float[Tensor, "B 3 H W"]:
+    """Pictures in [-1, 1] in the colours drawn for them."""
+
+    def where(chosen: Tensor) -> Tensor:
+        return chosen.to(pixels.device, non_blocking=True)[:, None, None, None]
+
+    pixels = (pixels + 1) / 2
+    pixels = torch.where(where(colours.changed), _jittered(pixels, colours.factors), pixels)
+    pixels = torch.where(where(colours.grey), _luminance(pixels).expand_as(pixels), pixels)
+    if colours.blurred is not None:
+        pixels = torch.where(where(colours.blurred), _blurred(pixels), pixels)
+    if colours.solarised is not None:
+        inverted = torch.where(pixels >= 0.5, 1 - pixels, pixels)
+        pixels = torch.where(where(colours.solarised), inverted, pixels)
+    return pixels.clamp(0, 1) * 2 - 1
+
+
+def random_views(
     images: UInt8[Tensor, "B S S 3"],
+    shares: Sequence[Share],
     generator: torch.Generator,
     *,
     size: int,
     area: tuple[float, float],
-    flip: bool = True,
+    flips: Sequence[bool],
     solarise: float = 0.0,
     blur: float = 0.5,
-    share: Share | None = None,
 ) -> Float[Tensor, "B 3 R R"]:
     """A cropped and coloured view of every image, in [-1, 1].
 
     Args:
-        images: decoded pictures.
+        images: decoded pictures, of one source after the other.
+        shares: for each source, which part of its global batch its pictures are.
         generator: of everything random.
         size: pixels a side.
         area: smallest and largest share of the picture.
-        flip: whether mirrored pictures mean the same.
+        flips: for each source, whether mirrored pictures mean the same.
         solarise: share of the views that are solarised.
         blur: share of the views that are blurred.
-        share: which part of a global batch the images are; None for all of it.
     """
-    share = share or Share.of(len(images))
-    cropped = random_crop_and_flip(
-        images, generator, min_area=area[0], max_area=area[1], flip=flip, size=size, share=share
-    )
-    pixels = _jitter((cropped + 1) / 2, generator, share, 0.8)
-    pixels = _grey(pixels, generator, share, 0.2)
-    pixels = torch.where(_chosen(share, blur, generator, pixels), _blurred(pixels), pixels)
-    if solarise:
-        inverted = torch.where(pixels >= 0.5, 1 - pixels, pixels)
-        pixels = torch.where(_chosen(share, solarise, generator, pixels), inverted, pixels)
-    return pixels.clamp(0, 1) * 2 - 1
-
-
-def coloured(
-    pixels: Float[Tensor, "B 3 H W"], generator: torch.Generator, *, probability: float, share: Share
-) -> Float[Tensor, "B 3 H W"]:
-    """Pictures in [-1, 1], some of them in other colours, a quarter of these in grey.
-
-    Args:
-        pixels: of every picture.
-        generator: of everything random.
-        probability: of a picture to be changed.
-        share: which part of a global batch the pictures are.
-    """
-    changed = _jitter((pixels + 1) / 2, generator, share, probability)
-    return _grey(changed, generator, share, probability / 4).clamp(0, 1) * 2 - 1
+    crops, colours = [], []
+    for share, flip in zip(shares, flips, strict=True):
+        crops.append(draw_crops(share, generator, min_area=area[0], max_area=area[1], flip=flip))
+        colours.append(draw_colours(share, generator, blur=blur, solarise=solarise))
+    return colour(apply_crops(images, torch.cat(crops), (size, size)), Colours.of_all(colours))
 
 
 def mixed(
@@ -84,45 +148,33 @@ def mixed(
     drawn = torch.rand(4, count, generator=generator)
     other = torch.randperm(count, generator=generator)
     chosen = drawn[3] < probability
-    rows = torch.where(chosen, other, torch.arange(count)).to(pixels.device)
+    rows = torch.where(chosen, other, torch.arange(count)).to(pixels.device, non_blocking=True)
     side = (0.2 + 0.3 * drawn[0]).sqrt()
-    inside = chosen[:, None, None].to(pixels.device)
+    inside = chosen[:, None, None].to(pixels.device, non_blocking=True)
     for size, place, axis in ((height, drawn[1], 2), (width, drawn[2], 1)):
         begin = (place * (1 - side) * size).round()
         end = begin + (side * size).round()
-        bounds = torch.stack([begin, end]).to(pixels.device)[..., None]
+        bounds = torch.stack([begin, end]).to(pixels.device, non_blocking=True)[..., None]
         # Where the pictures are: a mask of every pixel is slow to make beside a GPU.
         at = torch.arange(size, device=pixels.device)
         inside = inside & ((at >= bounds[0]) & (at < bounds[1])).unsqueeze(axis)
     return torch.where(inside[:, None], pixels[rows], pixels), rows
 
 
-def _grey(pixels: Tensor, generator: torch.Generator, share: Share, probability: float) -> Tensor:
-    grey = _luminance(pixels).expand_as(pixels)
-    return torch.where(_chosen(share, probability, generator, pixels), grey, pixels)
-
-
-def _chosen(share: Share, probability: float, generator: torch.Generator, like: Tensor) -> Tensor:
-    return (share.rand(generator=generator) < probability).to(like.device)[:, None, None, None]
-
-
 def _luminance(pixels: Tensor) -> Tensor:
-    weights = torch.tensor(GREY, device=pixels.device).view(1, 3, 1, 1)
-    return (pixels * weights).sum(dim=1, keepdim=True)
+    # Not a product with a tensor of weights, which would have to be sent to a GPU and waited for.
+    red, green, blue = (pixels[:, index] * weight for index, weight in enumerate(GREY))
+    return (red + green + blue)[:, None]
 
 
-def _jitter(pixels: Tensor, generator: torch.Generator, share: Share, probability: float) -> Tensor:
-    """Brightness, contrast and saturation of some."""
-    drawn = 1 + (2 * share.rand(3, generator=generator) - 1) * torch.tensor(JITTER)
-    brightness, contrast, saturation = (
-        drawn[:, index].to(pixels.device)[:, None, None, None] for index in range(3)
-    )
+def _jittered(pixels: Tensor, factors: Float[Tensor, "B 3"]) -> Tensor:
+    """Other brightness, contrast and saturation."""
+    brightness, contrast, saturation = factors.to(pixels.device, non_blocking=True).T[..., None, None, None]
     changed = pixels * brightness
     mean = _luminance(changed).mean(dim=(2, 3), keepdim=True)
     changed = mean + (changed - mean) * contrast
     grey = _luminance(changed)
-    changed = grey + (changed - grey) * saturation
-    return torch.where(_chosen(share, probability, generator, pixels), changed.clamp(0, 1), pixels)
+    return (grey + (changed - grey) * saturation).clamp(0, 1)
 
 
 def _blurred(pixels: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from siglip2.network.transformer import narrow_stream
 from siglip2.network.vision import VisionTower
 
 MASKED_SHARE = 0.5
@@ -42,4 +43,4 @@ def masked_patches(
     embedded = tower.embeddings.patch_embedding(patches)
     hidden = torch.where(mask[..., None], mask_token.to(embedded.dtype), embedded)
     x = hidden + tower.embeddings.position_embedding.weight
-    return tower.post_layernorm(tower.encoder(x))
+    return narrow_stream(tower.post_layernorm(tower.encoder(x)))

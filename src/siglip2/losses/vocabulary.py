@@ -6,6 +6,8 @@ some tokens at a time, and the gradients are formed with them, so that nothing i
 up in bfloat16, and older versions lack it.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -66,6 +68,29 @@ def chunked_cross_entropy(
     return _Chunks.apply(hidden, weight, targets, rows, dtype)  # type: ignore[return-value]
 
 
+def _slope(scores: Tensor, targets: Tensor, exact: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Sum of the cross-entropies of logits, and its gradient with respect to them in their own precision."""
+    right = targets[:, None]
+    logs = F.log_softmax(scores, dim=1, dtype=exact)
+    loss = -logs.gather(1, right).sum()
+    slope = logs.exp_()
+    slope.scatter_add_(1, right, slope.new_full((1, 1), -1.0).expand_as(right))
+    return loss, slope.to(scores.dtype)
+
+
+@functools.cache
+def _compiled_slope() -> Callable[[Tensor, Tensor, torch.dtype], tuple[Tensor, Tensor]]:
+    return torch.compile(_fused_slope)
+
+
+def _fused_slope(scores: Tensor, targets: Tensor, exact: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The same in a form that a compiler makes one kernel of: the logits are read twice and written once."""
+    right = targets[:, None]
+    logs = F.log_softmax(scores, dim=1, dtype=exact)
+    hit = torch.arange(scores.shape[1], device=scores.device)[None] == right
+    return -logs.gather(1, right).sum(), (logs.exp() - hit.to(exact)).to(scores.dtype)
+
+
 class _Chunks(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
@@ -76,14 +101,11 @@ class _Chunks(torch.autograd.Function):
         to_hidden = torch.empty(hidden.shape, dtype=exact, device=hidden.device)
         to_weight = torch.zeros(weight.shape, dtype=exact, device=weight.device)
         total = to_weight.new_zeros(())
+        slopes = _compiled_slope() if hidden.is_cuda else _slope
         for start in range(0, len(states), rows):
             part = slice(start, start + rows)
-            right = targets[part, None]
-            scores = F.log_softmax(states[part] @ kernel.T, dim=1, dtype=exact)
-            total -= scores.gather(1, right).sum()
-            slope = scores.exp_()
-            slope.scatter_add_(1, right, slope.new_full((1, 1), -1.0).expand_as(right))
-            slope = slope.to(dtype)
+            loss, slope = slopes(states[part] @ kernel.T, targets[part], exact)
+            total += loss
             to_hidden[part] = (slope @ kernel).to(exact)
             to_weight += (slope.T @ states[part]).to(exact)
         ctx.save_for_backward(to_hidden.to(hidden.dtype), to_weight.to(weight.dtype))

@@ -13,6 +13,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+WITHOUT_PLANS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+"""Kernels on a GPU but cuDNN's, which are planned anew for every shape."""
 
 SHORT = 128
 """Keys up to which a processor trains faster on the plain formula in bfloat16."""
@@ -47,6 +51,8 @@ def attend(
     k: Float[Tensor, "B H N K"],
     v: Float[Tensor, "B H N K"],
     mask: Bool[Tensor, "#B #H #Q N"] | Segments | None = None,
+    *,
+    changing: bool = False,
 ) -> Float[Tensor, "B H Q K"]:
     """Softmax attention.
 
@@ -59,10 +65,14 @@ def attend(
         k: keys.
         v: values.
         mask: True where a query may see a key; or where the images of one packed sequence (B = 1) lie.
+        changing: that shapes are other ones at every call; `WITHOUT_PLANS` then serve on a GPU.
     """
     if isinstance(mask, Segments):
         each = (tensor[0].transpose(0, 1) for tensor in (q, k, v))
         return _uncompiled(*each, mask).transpose(0, 1)[None]
+    if changing and q.is_cuda:
+        with sdpa_kernel(WITHOUT_PLANS):
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     learns = torch.is_grad_enabled() and q.requires_grad
     if not (learns and q.device.type == "cpu" and q.dtype == torch.bfloat16 and k.shape[-2] <= SHORT):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)

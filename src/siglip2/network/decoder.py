@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from siglip2.config import TextConfig
 from siglip2.network.attention import attend
-from siglip2.network.transformer import MLP, merge_heads, split_heads
+from siglip2.network.transformer import MLP, merge_heads, narrow_stream, split_heads
 
 
 class DecoderAttention(nn.Module):
@@ -35,7 +35,7 @@ class DecoderAttention(nn.Module):
         """Attend from `x` to `memory`; True in the mask is visible."""
         q = split_heads(self.q_proj(x), self.num_heads)
         k, v = (split_heads(proj(memory), self.num_heads) for proj in (self.k_proj, self.v_proj))
-        return self.out_proj(merge_heads(attend(q, k, v, mask)))
+        return self.out_proj(merge_heads(attend(q, k, v, mask, changing=True)))
 
 
 class DecoderLayer(nn.Module):
@@ -105,7 +105,7 @@ class CaptionDecoder(nn.Module):
         """
         length = targets.shape[1]
         inputs = F.pad(targets, (1, 0))[:, :-1].masked_fill(parallel[:, None], self.mask_id)
-        x = self.token_embedding(inputs) + self.position_embedding.weight[:length]
+        x = narrow_stream(self.token_embedding(inputs) + self.position_embedding.weight[:length])
         causal = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
         visible = causal[None, None] | parallel[:, None, None, None]
         seen = None if memory_mask is None else memory_mask[:, None, None, :]

@@ -43,15 +43,16 @@ def grid_positions(
     table: Float[Tensor, "G G D"], grids: Int[Tensor, "B 2"], num_patches: int
 ) -> Float[Tensor, "B N D"]:
     """Positions of a padded batch; padding gets the first position, as it does in the reference."""
+    if bool((grids == grids[:1]).all()):  # the views of a batch are alike, and there are thousands of them
+        return _padded(table, (int(grids[0, 0]), int(grids[0, 1])), num_patches).expand(len(grids), -1, -1)
     sizes: list[tuple[int, int]] = [(size[0], size[1]) for size in grids.tolist()]
     numbers = {size: number for number, size in enumerate(dict.fromkeys(sizes))}
-    rows = []
-    for size in numbers:
-        positions = resize_positions(table, size)
-        padding = positions[:1].expand(num_patches - len(positions), -1)
-        rows.append(torch.cat([positions, padding]))
-    if len(rows) == 1:
-        return rows[0].expand(len(sizes), -1, -1)
-    # A lookup, not a stack of as many pieces as there are images: eight views of each come here at a time.
+    rows = torch.stack([_padded(table, size, num_patches) for size in numbers])
+    # A lookup, not a stack of as many pieces as there are images.
     chosen = torch.tensor([numbers[size] for size in sizes], device=table.device)
-    return F.embedding(chosen, torch.stack(rows).flatten(1)).unflatten(1, (num_patches, -1))
+    return F.embedding(chosen, rows.flatten(1)).unflatten(1, (num_patches, -1))
+
+
+def _padded(table: Float[Tensor, "G G D"], size: tuple[int, int], num_patches: int) -> Float[Tensor, "N D"]:
+    positions = resize_positions(table, size)
+    return torch.cat([positions, positions[:1].expand(num_patches - len(positions), -1)])

@@ -91,7 +91,11 @@ class Encoder(nn.Module):
         key_mask: Bool[Tensor, "B N"] | Segments | None = None,
         intermediates: dict[str, Tensor] | None = None,
     ) -> Float[Tensor, "B N D"]:
-        """Run all blocks, filling `intermediates` with `block00`, `block01`, ... if given."""
+        """Run all blocks, filling `intermediates` with `block00`, `block01`, ... if given.
+
+        Under autocast the residual stream is as narrow as the products; big_vision keeps float32 for texts.
+        """
+        x = narrow_stream(x)
         for index, layer in enumerate(self.layers):
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(layer, x, key_mask, use_reentrant=False)  # type: ignore[assignment]
@@ -117,6 +121,15 @@ def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 @linear_gelu.register_fake
 def _(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return x.new_empty(*x.shape[:-1], len(weight))
+
+
+def narrow_stream(x: Tensor) -> Tensor:
+    """A residual stream in the precision that autocast gives to products; as it is without autocast.
+
+    Sums of float32 tables would otherwise carry twice the bytes through every block.
+    """
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
 
 def split_heads(x: Float[Tensor, "B N D"], num_heads: int) -> Float[Tensor, "B H N K"]:

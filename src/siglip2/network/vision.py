@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from siglip2.config import VisionConfig
 from siglip2.network.attention import attend
 from siglip2.network.positions import grid_positions
-from siglip2.network.transformer import MLP, Encoder, merge_heads, split_heads
+from siglip2.network.transformer import MLP, Encoder, merge_heads, narrow_stream, split_heads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,6 @@ class VisionEmbeddings(nn.Module):
         table = self.position_embedding.weight
         x = self.patch_embedding(patches)
         if grids is None:
-            # Under autocast the residual stream is as narrow as the products, as in big_vision.
             return x + table.to(x.dtype)
         side = self.config.position_grid
         return x + grid_positions(table.unflatten(0, (side, side)), grids, x.shape[1]).to(x.dtype)
@@ -146,7 +145,7 @@ class VisionTower(nn.Module):
         x = self.embeddings(patches, grids)
         if intermediates is not None:
             intermediates["stem"] = x
-        x = self.post_layernorm(self.encoder(x, mask, intermediates))
+        x = narrow_stream(self.post_layernorm(self.encoder(x, mask, intermediates)))
         pooled = self.head(x, mask)
         if intermediates is not None:
             intermediates |= {"patches": x, "pooled": pooled}

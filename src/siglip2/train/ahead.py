@@ -27,7 +27,14 @@ class Preparation(Dataset[Drawn]):
     """What each step sees, by its number: it follows from the seed and the step alone."""
 
     def __init__(
-        self, recipe: Recipe, data: Sequence[CaptionedSource], tokenize: Tokenize, rank: int, world: int
+        self,
+        recipe: Recipe,
+        data: Sequence[CaptionedSource],
+        tokenize: Tokenize,
+        rank: int,
+        world: int,
+        *,
+        pictures: bool = True,
     ):
         """Of one rank's part.
 
@@ -37,15 +44,16 @@ class Preparation(Dataset[Drawn]):
             tokenize: texts to (T, L) ids.
             rank: whose part.
             world: number of ranks.
+            pictures: False where they are looked up later, by their rows.
         """
-        self.recipe, self.data, self.tokenize = recipe, data, tokenize
+        self.recipe, self.data, self.tokenize, self.pictures = recipe, data, tokenize, pictures
         self.place = {"rank": rank, "world": world}
 
     def __getitem__(self, step: int) -> Drawn:
         """Samples of a step; with curation, of several steps at once."""
         recipe = self.recipe
         stage = recipe.stages[recipe.stage_at(step)]
-        place = {"seed": recipe.seed, "step": step, **self.place}
+        place = {"seed": recipe.seed, "step": step, **self.place, "pictures": self.pictures}
         if stage.curation is None:
             batch = draw_batch(recipe.sources, self.data, **place)
         else:

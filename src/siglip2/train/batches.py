@@ -10,7 +10,15 @@ from torch import Tensor
 from siglip2.config import ModelConfig
 from siglip2.data.augment import apply_crops, crop_box, draw_crops, patchify
 from siglip2.data.share import Share
-from siglip2.data.views import GLOBAL_AREA, LOCAL_AREA, coloured, mixed, random_view
+from siglip2.data.views import (
+    GLOBAL_AREA,
+    LOCAL_AREA,
+    Colours,
+    colour,
+    draw_colours,
+    mixed,
+    random_views,
+)
 from siglip2.errors import InvalidInput
 from siglip2.losses.locca import Region, caption_target, draw_parallel, grounded_target, referring_target
 from siglip2.losses.masked_prediction import draw_mask
@@ -95,6 +103,7 @@ class Drawn:
 
     Attributes:
         pictures: per source, (B_s, S, S, 3) uint8.
+        rows: per source, (B_s,) which of its pictures these are.
         shares: per source, which rows of the global batch these are.
         crops: per source, (B_s, 2, 3) affine maps.
         keys: per image, for messages.
@@ -108,6 +117,7 @@ class Drawn:
     """
 
     pictures: Sequence[Tensor]
+    rows: Sequence[Tensor]
     shares: Sequence[Share]
     crops: Sequence[Tensor]
     keys: Sequence[str]
@@ -151,6 +161,7 @@ def draw_views(
     own_texts = Share.of(len(batch.texts), rank, world)
     return Drawn(
         pictures=[torch.from_numpy(images) for images in batch.images],
+        rows=[torch.from_numpy(rows) for rows in batch.rows],
         shares=batch.shares,
         crops=crops,
         keys=batch.keys,
@@ -200,12 +211,11 @@ def finish_views(
             raise InvalidInput(
                 "`mixed` lays pictures of one process into each other: train in one process or set it to 0"
             )
-        jitter = recipe.colour_jitter
-        pixels, other = _square(pictures, drawn.shares, drawn.crops, jitter, mix, side, generator)
+        pixels, other = _square(torch.cat(pictures), drawn, recipe, mix, side, generator)
         patches = patchify(pixels, vision.patch_size)
     views: dict[str, Tensor | tuple[int, int]] = {}
     if stage.losses.self_distillation or stage.losses.masked_prediction:
-        views = _distillation_views(pictures, drawn.shares, recipe, model, generator)
+        views = _distillation_views(torch.cat(pictures), drawn.shares, recipe, model, generator)
         views["hidden"] = _hidden(drawn.shares, recipe, model, generator).to(device)
     taught = None
     if teacher is not None:
@@ -251,23 +261,16 @@ def make_views(
 
 
 def _square(
-    pictures: list[Tensor],
-    shares: Sequence[Share],
-    crops: Sequence[Tensor],
-    colour_jitter: float,
-    mix: float,
-    side: int,
-    generator: torch.Generator,
+    pictures: Tensor, drawn: Drawn, recipe: Recipe, mix: float, side: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor | None]:
     """(B, 3, side, side) crops, and with `mixed` which other picture is to be seen in each."""
-    parts = []
-    for each, share, own in zip(pictures, shares, crops, strict=True):
-        pixels = apply_crops(each, own, (side, side))
-        if colour_jitter:
-            pixels = coloured(pixels, generator, probability=colour_jitter, share=share)
-        parts.append(pixels)
-    whole = torch.cat(parts)
-    return mixed(whole, generator, probability=mix) if mix else (whole, None)
+    pixels = apply_crops(pictures, torch.cat(list(drawn.crops)), (side, side))
+    if jitter := recipe.colour_jitter:
+        drawn_colours = [
+            draw_colours(share, generator, changed=jitter, grey=jitter / 4) for share in drawn.shares
+        ]
+        pixels = colour(pixels, Colours.of_all(drawn_colours))
+    return mixed(pixels, generator, probability=mix) if mix else (pixels, None)
 
 
 def _native_aspect(
@@ -307,30 +310,17 @@ def _native_aspect(
 
 
 def _distillation_views(
-    pictures: list[Tensor],
-    shares: Sequence[Share],
-    recipe: Recipe,
-    model: ModelConfig,
-    generator: torch.Generator,
+    pictures: Tensor, shares: Sequence[Share], recipe: Recipe, model: ModelConfig, generator: torch.Generator
 ) -> dict[str, Tensor | tuple[int, int]]:
     settings, vision = recipe.self_supervision, model.vision
     grid = vision.position_grid
     local = max(1, round(grid * settings.local_share))
+    flips = [source.flip for source in recipe.sources]
 
     def views(side: int, area: tuple[float, float], solarise: float) -> Tensor:
-        parts = [
-            random_view(
-                each,
-                generator,
-                size=side * vision.patch_size,
-                area=area,
-                flip=source.flip,
-                solarise=solarise,
-                share=share,
-            )
-            for source, each, share in zip(recipe.sources, pictures, shares, strict=True)
-        ]
-        return patchify(torch.cat(parts), vision.patch_size)
+        size = side * vision.patch_size
+        seen = random_views(pictures, shares, generator, size=size, area=area, flips=flips, solarise=solarise)
+        return patchify(seen, vision.patch_size)
 
     return {
         "global_view": views(grid, GLOBAL_AREA, 0.2),

@@ -23,6 +23,7 @@ from siglip2.train.meters import Meters
 from siglip2.train.objective import stage_config
 from siglip2.train.optimizer import schedule_factor, set_learning_rate
 from siglip2.train.parallel import Ranks, whole
+from siglip2.train.resident import ResidentPictures
 from siglip2.train.run_state import RunState
 from siglip2.train.sanity import check_true_pairs
 
@@ -85,7 +86,9 @@ def train(
     meters, skipped = Meters(recipe, ranks.device, state.step), 0
     teachers: dict[str, LargerModel] = {}
     with ExitStack() as closing:
-        preparation = Preparation(recipe, data, tokenize, ranks.rank, ranks.world)
+        resident = ResidentPictures.where_they_fit(data, ranks)
+        place = ranks.rank, ranks.world
+        preparation = Preparation(recipe, data, tokenize, *place, pictures=resident is None)
         ahead = prepare_ahead(preparation, range(state.step, last), workers_for(data, ranks))
         closing.callback(ahead.close)
         closing.callback(state.checkpoints.finish)
@@ -103,6 +106,8 @@ def train(
             # -- data
             with meters.waiting():
                 drawn = next(ahead)
+            if resident is not None:
+                drawn = resident.look_up(drawn)
             generator = torch.Generator()
             generator.set_state(drawn.random)
             shape, name = stage_config(recipe, index), teacher_name(recipe, stage)

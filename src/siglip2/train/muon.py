@@ -53,23 +53,23 @@ class Muon(torch.optim.Optimizer):
 
     def _update(self, parameters: list[Tensor], group: dict) -> None:
         momentum = group["momentum"]
-        directions = []
         for parameter in parameters:
-            assert parameter.grad is not None
-            state = self.state[parameter]
-            if "momentum" not in state:
-                state["momentum"] = torch.zeros_like(parameter)
-            state["momentum"].lerp_(parameter.grad, 1 - momentum)
-            directions.append(parameter.grad.lerp(state["momentum"], momentum))
+            if "momentum" not in self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        averages = [self.state[parameter]["momentum"] for parameter in parameters]
+        # All at once: a GPU spends longer on starting the kernels of a hundred matrices than on what they do.
+        torch._foreach_lerp_(averages, gradients, 1 - momentum)  # pyright: ignore[reportPrivateImportUsage]
+        directions = torch._foreach_lerp(gradients, averages, momentum)  # pyright: ignore[reportPrivateImportUsage]
         # Of a sharded matrix every rank orthogonalises the whole and keeps its own rows.
         together = torch.stack([_whole(direction) for direction in directions])
         updates = orthogonalise(together.to(self._dtype)).to(together.dtype)
         rows, columns = parameters[0].shape
         step_size = 0.2 * max(rows, columns) ** 0.5 * group["lr"]
-        for parameter, update in zip(parameters, updates, strict=True):
-            parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(
-                _sharded(update, parameter), alpha=step_size
-            )
+        own = [_sharded(update, each) for update, each in zip(updates, parameters, strict=True)]
+        kept = 1 - group["lr"] * group["weight_decay"]
+        torch._foreach_mul_(parameters, kept)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_add_(parameters, own, alpha=-step_size)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _whole(tensor: Tensor) -> Tensor:

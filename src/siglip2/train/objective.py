@@ -190,7 +190,7 @@ class Objective(nn.Module):
         parts = {}
         if weights.self_distillation:
             local = views.local_views.flatten(0, 1)
-            pooled = student.tower(local, grids=torch.tensor([views.local_grid] * len(local))).pooled
+            pooled = student.tower(local, grids=torch.tensor(views.local_grid).expand(len(local), 2)).pooled
             scores = student.image_head(pooled).unflatten(0, views.local_views.shape[:2])
             loss = self.image_loss(scores, teacher.image_head(seen.pooled), count=count)
             parts["self_distillation"] = weights.self_distillation * loss

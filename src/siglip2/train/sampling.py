@@ -16,7 +16,8 @@ class Batch:
     """Samples of one step: this rank's images, and all texts.
 
     Attributes:
-        images: per source, (B_s, S, S, 3) uint8.
+        images: per source, (B_s, S, S, 3) uint8; none where they were not asked for.
+        rows: per source, (B_s,) which of its pictures these are.
         shares: per source, which rows of the global batch these are.
         texts: T texts of the global batch; images of one class in it share one.
         text_of_image: (B,) index of each image's text, sources one after the other.
@@ -26,6 +27,7 @@ class Batch:
     """
 
     images: Sequence[np.ndarray]
+    rows: Sequence[np.ndarray]
     shares: Sequence[Share]
     texts: Sequence[str]
     text_of_image: np.ndarray
@@ -42,6 +44,7 @@ def draw_batch(
     step: int,
     rank: int = 0,
     world: int = 1,
+    pictures: bool = True,
 ) -> Batch:
     """The batch of one step: every image of a source once an epoch, with a caption drawn anew.
 
@@ -55,15 +58,18 @@ def draw_batch(
         step: of the run.
         rank: whose images to return.
         world: number of ranks.
+        pictures: False for their rows alone.
     """
-    images, shares, texts, text_of_image, positions, regions, keys = [], [], [], [], [], [], []
+    images, rows, shares, texts, text_of_image, positions, regions, keys = [], [], [], [], [], [], [], []
     before = 0
     for number, (source, captioned) in enumerate(zip(sources, data, strict=True)):
         rng = np.random.default_rng((seed, number, step))
         indices = _indices(len(captioned), source.images_per_batch, (seed, number), step)
         share = Share.of(len(indices), rank, world)
         own = indices[share.rows]
-        images.append(np.asarray(captioned.images[own]))
+        rows.append(own)
+        if pictures:
+            images.append(np.asarray(captioned.images[own]))
         shares.append(share)
         positions.append(before + np.arange(share.first, share.last))
         before += len(indices)
@@ -81,6 +87,7 @@ def draw_batch(
         text_of_image += of_source[share.rows]
     return Batch(
         images=images,
+        rows=rows,
         shares=shares,
         texts=texts,
         text_of_image=np.array(text_of_image, dtype=np.int64),
@@ -99,10 +106,12 @@ def draw_super_batch(
     parts: int,
     rank: int = 0,
     world: int = 1,
+    pictures: bool = True,
 ) -> Batch:
     """So many batches in one, source by source; what `draw_batch` would give at `parts` times the step."""
     wide = [replace(source, images_per_batch=parts * source.images_per_batch) for source in sources]
-    return draw_batch(wide, data, seed=seed, step=step, rank=rank, world=world)
+    place = {"seed": seed, "step": step, "rank": rank, "world": world}
+    return draw_batch(wide, data, **place, pictures=pictures)
 
 
 def _indices(num_samples: int, batch: int, seed: tuple[int, int], step: int) -> np.ndarray:
