@@ -107,7 +107,9 @@ class TableWriter:
     """A photo's name, then its rows with bars."""
 
     BAR_WIDTH = 24
+    NARROW_BAR_WIDTH = 6
     TEXT_WIDTH = 44
+    SPACE = 2
 
     def __init__(self, columns: Columns, texts: Sequence[str]):
         from rich.cells import cell_len
@@ -117,6 +119,11 @@ class TableWriter:
         self._console = Console()
         longest = max((cell_len(text) for text in texts), default=0)
         self._text_width = max(min(longest, self.TEXT_WIDTH), len(columns.names[1]))
+        self._number_widths = [max(len(name), 7) for name in columns.names[2:]]
+        others = [self._text_width, *self._number_widths]
+        # In a narrow terminal the bar gives way, not the numbers.
+        left = self._console.width - sum(others) - self.SPACE * (len(others) + 1)
+        self._bar_width = max(self.NARROW_BAR_WIDTH, min(self.BAR_WIDTH, left))
         self._first = True
 
     def write(self, photo: str, rows: Sequence[Mapping[str, Value]]) -> None:
@@ -125,16 +132,16 @@ class TableWriter:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=None, show_header=self._first, header_style="dim", padding=(0, 2, 0, 0))
+        table = Table(box=None, show_header=self._first, header_style="dim", padding=(0, self.SPACE, 0, 0))
         self._first = False
         table.add_column(self._columns.names[1], width=self._text_width)
-        table.add_column("", width=self.BAR_WIDTH)
+        table.add_column("", width=self._bar_width)
         numbers = self._columns.names[2:]
-        for name in numbers:
-            table.add_column(name, justify="right", width=max(len(name), 7))
+        for name, width in zip(numbers, self._number_widths, strict=True):
+            table.add_column(name, justify="right", width=width)
         for row in rows:
             share = float(row[self._columns.bar])
-            bar = Bar(1.0, 0.0, share, width=self.BAR_WIDTH, color="cyan")
+            bar = Bar(1.0, 0.0, share, width=self._bar_width, color="cyan")
             shown = (
                 _percent(row[name]) if name in self._columns.shares else f"{row[name]:.2f}"
                 for name in numbers
