@@ -20,11 +20,12 @@ from siglip2.weights.load import load_checkpoint
 def test_positions_in_the_graph_equal_the_resized_table():
     """Any grid up to 64 a side: wide, high, single rows, larger and smaller than the table."""
     config = siglip2.load("nano", precision="float32").checkpoint.config.vision
-    table = torch.randn(16, 8)
-    grids = torch.tensor([[4, 4], [1, 9], [9, 1], [2, 3], [7, 5], [3, 20], [1, 1], [12, 12], [64, 2]])
+    side = config.position_grid
+    table = torch.randn(side**2, 8)
+    grids = torch.tensor([[4, 4], [8, 8], [1, 9], [9, 1], [2, 3], [7, 5], [3, 20], [1, 1], [12, 12], [64, 2]])
     most = int(grids.prod(1).max())
     ours = positions_in_graph(table, config, grids, most)
-    theirs = grid_positions(table.unflatten(0, (4, 4)), grids, most)
+    theirs = grid_positions(table.unflatten(0, (side, side)), grids, most)
     for index, (height, width) in enumerate(grids.tolist()):
         count = height * width
         assert torch.allclose(ours[index, :count], theirs[index, :count], atol=1e-5), (height, width)
@@ -48,7 +49,8 @@ def test_nano_in_onnx_runtime_from_pixels_and_ids(nano_onnx):
     facts = json.loads((folder / "siglip2.json").read_text())
     assert facts["logit_scale"] == pytest.approx(encoder.logit_scale)
     assert facts["logit_bias"] == pytest.approx(encoder.logit_bias)
-    photos = [random_photo(seed, 64, 64) for seed in range(5)]
+    side = encoder.checkpoint.config.vision.image_size
+    photos = [random_photo(seed, side, side) for seed in range(5)]
     pixels = np.stack(photos).transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
     images = session(folder / "vision.onnx").run(["image_embeds"], {"pixel_values": pixels})[0]
     assert images == pytest.approx(encoder.embed_images(photos), abs=1e-4)

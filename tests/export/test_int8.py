@@ -47,6 +47,8 @@ def test_zero_shot_accuracy_is_that_of_float(nano_onnx, shared_data):
     folder, printed = nano_onnx
     assert min(printed[-1]["int8_cosines"].values()) > INT8_COSINE
     data = shared_data / "tiny_imagenet"
+    side = siglip2.load("nano").checkpoint.config.vision.image_size
+    assert side is not None
     pixels, labels = [], {}
     with tarfile.open(data / "val-00000.tar.gz", "r|*") as archive:
         for member in archive:
@@ -58,7 +60,7 @@ def test_zero_shot_accuracy_is_that_of_float(nano_onnx, shared_data):
                 labels[key] = json.loads(content)["label"]
             else:
                 picture = Image.open(io.BytesIO(content)).convert("RGB")
-                pixels.append((key, np.asarray(picture.resize((64, 64), Image.Resampling.BILINEAR))))
+                pixels.append((key, np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR))))
             if len(pixels) >= PHOTOS and len(labels) >= PHOTOS:
                 break
     truth = np.array([labels[key] for key, _ in pixels])

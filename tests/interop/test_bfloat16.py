@@ -18,7 +18,8 @@ LEAST = 0.9995
 def exact():
     """Nano in float32, photographs at its own size, and their unit vectors."""
     encoder = siglip2.load("nano", precision="float32")
-    photos = [random_photo(seed, 64, 64) for seed in range(8)]
+    side = encoder.checkpoint.config.vision.image_size
+    photos = [random_photo(seed, side, side) for seed in range(8)]
     return encoder, photos, encoder.embed_images(photos), encoder.embed_texts(TEXTS)
 
 

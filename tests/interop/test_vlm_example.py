@@ -70,12 +70,13 @@ def test_tiles_are_the_parts_of_the_photo_twice_as_large(example):
     vision = module.load_tower("fixed").config
     image = data.Image.fromarray(data.np.random.default_rng(0).integers(0, 256, (90, 120, 3), "uint8"))
     tiled, whole = (data.to_picture(image, vision, 16, tiles) for tiles in (2, 1))
-    assert tiled.patches.shape == (5, 16, 768)
-    assert tiled.grid == whole.grid == (4, 4)
+    side, grid = vision.image_size, vision.position_grid
+    assert tiled.patches.shape == (5, grid**2, 768)
+    assert tiled.grid == whole.grid == (grid, grid)
     assert (tiled.patches[0] == whole.patches[0]).all()
-    large = data.np.asarray(image.resize((128, 128), data.Image.Resampling.BILINEAR))
-    for index, (top, left) in enumerate([(0, 0), (0, 64), (64, 0), (64, 64)]):
-        part = large[top : top + 64, left : left + 64]
+    large = data.np.asarray(image.resize((2 * side, 2 * side), data.Image.Resampling.BILINEAR))
+    for index, (top, left) in enumerate([(0, 0), (0, side), (side, 0), (side, side)]):
+        part = large[top : top + side, left : left + side]
         assert (tiled.patches[1 + index] == data.patchify(part, 16)).all()
 
 
