@@ -3,6 +3,8 @@ r"""A training step of siglip2 against open_clip's, and the memory of the sigmoi
     python benchmarks/training.py --write             # some minutes on two cores; writes docs/benchmarks.md
     python benchmarks/training.py --device cuda --batch 256 --precisions bfloat16 --compiled \
         --whole 64 --no-memory --write
+    python benchmarks/training.py --device cuda --batch 512 --precisions bfloat16 --compiled \
+        --no-memory --alone
 
 Both train the same towers (B/16-256) from random weights on the same random batch with the sigmoid loss and
 AdamW: open_clip as its training script does it, with its own model, loss and clamp; siglip2 as its loop does
@@ -66,6 +68,8 @@ def main(
     keep: bool = True,
     memory: bool = True,
     whole: int = 0,
+    alone: bool = False,
+    bias_gelu: bool = False,
     write: bool = False,
     saved: Path | None = None,
     point: tuple[str, int] | None = None,
@@ -85,6 +89,8 @@ def main(
         keep: keep freed memory, in both.
         memory: measure the loss as well.
         whole: pairs a step of the stages of `base_patch16_256`; 0 leaves them out.
+        alone: siglip2 without its peer, whose activations need more memory.
+        bias_gelu: with the kernel of benchmarks/bias_gelu.py, which the package does not have.
         write: write the section of docs/benchmarks.md, and the plot beside it.
         saved: write what this file holds of an earlier run, and measure nothing.
         point: internal, one process of the memory measurement.
@@ -99,10 +105,14 @@ def main(
         return
     if keep and device == "cpu":
         keep_freed_memory()
+    if bias_gelu:
+        import bias_gelu as experiment
+
+        experiment.use()
     found = facts(device) | {"batch": batch, "width": width, "depth": depth, "vocabulary": vocabulary}
     found |= {"compiled": compiled, "keep": keep, "rounds": rounds}
     found["steps"] = {
-        each: _compare(_recipe(batch, width, depth, vocabulary, each), device, rounds, compiled)
+        each: _compare(_recipe(batch, width, depth, vocabulary, each), device, rounds, compiled, alone)
         for each in precisions
     }
     if whole:
@@ -117,20 +127,18 @@ def main(
         write_section(found)
 
 
-def _compare(recipe: Recipe, device: str, rounds: int, compiled: bool) -> dict[str, Any]:
+def _compare(recipe: Recipe, device: str, rounds: int, compiled: bool, alone: bool) -> dict[str, Any]:
     """Rates of both, and the share of the device's peak where that is known."""
     batch, precision = recipe.sources[0].images_per_batch, recipe.precision
-    steps = {
-        "siglip2": _our_step(replace(recipe, compile=compiled), device),
-        "open_clip": _their_step(recipe, device, precision, compiled=False),
-    }
-    if compiled:
+    steps = {"siglip2": _our_step(replace(recipe, compile=compiled), device)}
+    if not alone:
+        steps["open_clip"] = _their_step(recipe, device, precision, compiled=False)
+    if compiled and not alone:
         steps["open_clip, compiled"] = _their_step(recipe, device, precision, compiled=True)
     rates = {name: batch / seconds for name, seconds in _fastest(steps, device, rounds).items()}
     flops = example_flops(recipe, recipe.stages[0])
     found: dict[str, Any] = {
         "images_per_second": rates,
-        "ratio": rates["siglip2"] / rates["open_clip"],
         "teraflops": {name: rate * flops / 1e12 for name, rate in rates.items()},
     }
     if peak := _peak(device):
