@@ -51,7 +51,7 @@ class Options:
     """Parts of every training photo, mirrored half of the time, beside the whole."""
     dropout: float = 0.3
     """Of the features while it learns; half as much of embeddings and attention."""
-    steps: int = 1_500
+    steps: int = 1_000
     batch_size: int = 64
     questions_share: float = 0.25
     """Part of a batch that is questions; the rest is captions."""
