@@ -93,6 +93,25 @@ def test_padding_bounds_a_batch():
     assert sizes == [[1, 2], [4, 1], [12]]
 
 
+def test_a_slow_tower_runs_smaller_batches():
+    sizes = []
+
+    def slow(items):
+        sizes.append(len(items))
+        time.sleep(0.02 * len(items))
+        return items
+
+    async def work():
+        await batcher.submit(list(range(8)))
+        await batcher.submit(list(range(7)))
+
+    batcher = Batcher(slow, name="test", max_batch=8, max_wait=0, max_seconds=0.05)
+    run(work, batcher)
+    assert sizes[0] == 8  # nothing is known yet
+    assert max(sizes[1:]) <= 2
+    assert sum(sizes[1:]) == 7
+
+
 def test_the_door_closes_before_memory_grows(encoder):
     async def work():
         engine = Engine(encoder, EngineSettings(max_images_in_flight=2, max_texts_in_flight=2))

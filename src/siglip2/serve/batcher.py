@@ -59,6 +59,10 @@ class _Waiting(Generic[Item, Result]):
     since: float = field(default_factory=perf_counter)
 
 
+SMOOTHING = 0.1
+"""Weight of a slower batch in the running mean of what an item takes."""
+
+
 class Batcher(Generic[Item, Result]):
     """A queue before one tower, and one thread that runs the tower.
 
@@ -81,6 +85,7 @@ class Batcher(Generic[Item, Result]):
         max_wait: float,
         size_of: Callable[[Item], int] = lambda item: 1,
         max_size: int | None = None,
+        max_seconds: float | None = None,
     ):
         """Make a batcher; `start` it inside the event loop.
 
@@ -91,12 +96,15 @@ class Batcher(Generic[Item, Result]):
             max_wait: seconds from the first item's arrival.
             size_of: length of an item, to which its batch is padded.
             max_size: the most items times longest length, however few the items are; one item always runs.
+            max_seconds: that a batch should take, by what items took lately; one item always runs.
         """
         self._run = run
         self._max_batch = max_batch
         self._max_wait = max_wait
         self._size_of = size_of
         self._max_size = max_size
+        self._max_seconds = max_seconds
+        self._seconds_per_item = 0.0
         self._queue: deque[_Waiting[Item, Result]] = deque()
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"siglip2-{name}")
@@ -153,6 +161,13 @@ class Batcher(Generic[Item, Result]):
             record("infer", ran)
         return [result for result, _, _ in done]
 
+    @property
+    def _most_items(self) -> int:
+        """Of a batch now."""
+        if not self._max_seconds or not self._seconds_per_item:
+            return self._max_batch
+        return max(1, min(self._max_batch, int(self._max_seconds / self._seconds_per_item)))
+
     async def _work(self) -> None:
         while True:
             while not self._queue:
@@ -165,7 +180,7 @@ class Batcher(Generic[Item, Result]):
 
     async def _fill(self) -> None:
         until = self._queue[0].since + self._max_wait
-        while len(self._queue) < self._max_batch and (left := until - perf_counter()) > 0:
+        while len(self._queue) < self._most_items and (left := until - perf_counter()) > 0:
             self._arrived.clear()
             try:
                 await asyncio.wait_for(self._arrived.wait(), left)
@@ -174,8 +189,8 @@ class Batcher(Generic[Item, Result]):
 
     def _take(self) -> list[_Waiting[Item, Result]]:
         batch: list[_Waiting[Item, Result]] = []
-        longest = 0
-        while self._queue and len(batch) < self._max_batch:
+        longest, most = 0, self._most_items
+        while self._queue and len(batch) < most:
             waiting = self._queue[0]
             if not waiting.future.done():
                 longest = max(longest, waiting.size)
@@ -202,6 +217,10 @@ class Batcher(Generic[Item, Result]):
             self._since = None
         ran = perf_counter() - start
         self.in_trouble = False
+        took = ran / len(batch)
+        known = self._seconds_per_item or took
+        # A first run is slow for other reasons, so that a faster one counts at once.
+        self._seconds_per_item = min(took, known + SMOOTHING * (took - known))
         self.batches += 1
         self.items += len(batch)
         for waiting, result in zip(batch, results, strict=True):

@@ -95,6 +95,7 @@ class Engine:
             max_wait=settings.max_wait_seconds,
             size_of=lambda image: len(image.patches),
             max_size=settings.max_image_batch * vision.max_num_patches if vision.naflex else None,
+            max_seconds=settings.max_batch_seconds,
         )
         self.texts: Tower[str, tuple[np.ndarray, int]] = texts or Batcher[str, tuple[np.ndarray, int]](
             self._run_texts,
