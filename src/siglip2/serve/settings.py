@@ -51,8 +51,8 @@ class EngineSettings:
     Attributes:
         max_wait_seconds: the longest that an idle tower waits for a batch to fill.
         max_image_batch: images per run of the tower.
-        max_batch_seconds: that a run of several images may take: a slow tower runs smaller batches, so that who
-            comes next does not wait for all of a large one.
+        max_batch_seconds: that a run of several images may take: a slow tower runs smaller batches, so that
+            who comes next does not wait for all of a large one.
         max_text_batch: texts per run of the tower.
         max_images_in_flight: images accepted and not answered; beyond it requests get 503.
         max_queue_seconds: of work that a request may find before its images; beyond it 503 too, so that a
