@@ -170,6 +170,7 @@ def test_a_rush_is_turned_away_by_the_time_it_would_take(encoder):
                 pass
             with pytest.raises(ApiError) as caught, engine.in_use(images=1):
                 pytest.fail("it must not begin")
+        engine._rush_until = 0.0  # the rush is long over
         engine.seconds_per_image = 0.4
         with ExitStack() as stack:
             for _ in range(3):  # less than a second of work is in the way of the last
@@ -186,3 +187,27 @@ def test_numbers_that_are_none_never_become_scores(encoder, monkeypatch):
     monkeypatch.setattr(encoder.runtime, "encode_texts", lambda ids: nothing.repeat(len(ids), 0))
     with pytest.raises(FloatingPointError):
         embed_token_ids(encoder, ["a"])
+
+
+def test_a_rush_that_goes_on_leaves_a_short_queue(encoder):
+    """After one was turned away, half a second of work may wait, for some seconds; then a whole one again."""
+
+    async def work():
+        engine = Engine(encoder, EngineSettings(max_image_batch=2))
+        engine.seconds_per_image = 0.2
+        with ExitStack() as stack:
+            for _ in range(6):  # 1.2 seconds of work
+                stack.enter_context(engine.in_use(images=1))
+            with pytest.raises(ApiError), engine.in_use(images=1):
+                pytest.fail("it must not begin")
+        with ExitStack() as stack:
+            engine.seconds_per_image = 0.12
+            for _ in range(5):
+                stack.enter_context(engine.in_use(images=1))
+            with pytest.raises(ApiError) as caught, engine.in_use(images=1):  # 0.6 seconds
+                pytest.fail("it must not begin")
+            engine._rush_until = 0.0
+            stack.enter_context(engine.in_use(images=1))
+        return caught.value
+
+    assert asyncio.run(work()).status == 503

@@ -22,6 +22,9 @@ from siglip2.serve.timings import timed
 FEW_REQUESTS = 4
 """Whose images are waited for however long they take: one large request is no rush."""
 
+RUSH_SECONDS = 5.0
+"""That a rush counts on after a request was turned away for a queue as long as it may be without one."""
+
 WARM_UP = 8
 """Images of the larger batch that runs before the first caller's."""
 
@@ -106,6 +109,7 @@ class Engine:
         self._cache = TextCache(settings.cached_texts, encoder.embed_dim)
         self.images_expected = self.requests_with_images = 0
         self.seconds_per_image = 0.0
+        self._rush_until = 0.0
         self.images_in_flight = 0
         self.texts_in_flight = 0
         self.bytes_in_flight = 0
@@ -141,13 +145,13 @@ class Engine:
         """
         ahead = self.images_expected
         seconds = ahead * self.seconds_per_image
-        if (
-            images
-            and self.requests_with_images >= FEW_REQUESTS
-            and ahead >= self.settings.max_image_batch
-            and seconds > self.settings.max_queue_seconds
-        ):
-            raise overloaded(seconds=seconds)
+        if images and self.requests_with_images >= FEW_REQUESTS:
+            if ahead >= self.settings.max_image_batch and seconds > self.settings.max_queue_seconds:
+                self._rush_until = perf_counter() + RUSH_SECONDS
+                raise overloaded(seconds=seconds)
+            # Requests turned away here prolong nothing: callers who keep a longer queue busy get it back.
+            if seconds > self.settings.rush_queue_seconds and perf_counter() < self._rush_until:
+                raise overloaded(seconds=seconds)
         self.images_expected += images
         self.requests_with_images += images > 0
         self._users += 1
