@@ -57,8 +57,8 @@ class EngineSettings:
         max_images_in_flight: images accepted and not answered; beyond it requests get 503.
         max_queue_seconds: of work that a request may find before its images; beyond it 503 too, so that a
             rush is over for the next caller as soon as for those who made it. One full batch always may wait.
-        rush_queue_seconds: the same for some seconds after a request was turned away, without that exception: a
-            rush that goes on leaves a short queue behind.
+        rush_queue_seconds: the same for some seconds after a request was turned away, without that exception:
+            a rush that goes on leaves a short queue behind.
         max_texts_in_flight: the same for texts.
         max_image_bytes_in_flight: encoded files held at a time.
         decode_threads: threads that decode and resize.
