@@ -1,6 +1,7 @@
 """`siglip2 serve` as a process: its log, and its end while requests run."""
 
 import base64
+import http.client
 import io
 import json
 import threading
@@ -18,6 +19,23 @@ def large_photo():
     out = io.BytesIO()
     Image.fromarray(random_photo(0, 900, 1200)).save(out, "PNG")
     return base64.b64encode(out.getvalue()).decode()
+
+
+def test_an_idle_connection_is_the_callers_to_close(tmp_path):
+    """uvicorn's own five seconds are what httpx keeps one for: a request now and then met its end."""
+    model = write_tiny_model(tmp_path / "tiny")
+    with running_service(tmp_path, "--model", str(model), "--open") as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=30)
+        for wait in (0, 6.5):
+            time.sleep(wait)
+            if connection.sock is not None:
+                connection.auto_open = 0  # not another one in its place
+            connection.request("GET", "/ready")
+            answer = connection.getresponse()
+            assert answer.status == 200
+            answer.read()
+        connection.close()
 
 
 def test_running_requests_are_answered_after_sigterm_and_the_log_is_json(tmp_path):

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 OPERATOR = "operator@localhost"
 OPERATOR_CREDIT = 1_000_000_000
 
+KEEP_ALIVE_SECONDS = 75
+"""For which a connection may lie idle. More than clients and proxies keep theirs (5 to 60 seconds): whoever
+ends it first must be the one who sends, or a request meets a connection that was just closed."""
+
 
 def serve(
     models: tuple[str, ...] = (),
@@ -123,6 +127,7 @@ def serve(
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=30,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         server_header=False,
     )
 
