@@ -72,11 +72,24 @@ def resident_mb(process: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) // 1024
 
 
+def eight_pictures() -> ImageBatch:
+    """Of noise, as the towers take them."""
+    patches = np.random.default_rng(0).integers(0, 256, (8, 256, 768), np.uint8)
+    return ImageBatch(patches=patches, grids=np.full((8, 2), 16, np.int32))
+
+
+def repeated(run: Callable[[], object], seconds: float) -> tuple[int, float]:
+    """Images done by something that does eight at a time, and the seconds that it took."""
+    start, done = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - start) < seconds:
+        run()
+        done += 8
+    return done, elapsed
+
+
 def bare(model: Path, files: list[bytes], seconds: float) -> dict:
     """Images a second of the towers alone, and of files through `embed_images`, in batches of eight."""
-    encoder = siglip2.load(model)
-    patches = np.random.default_rng(0).integers(0, 256, (8, 256, 768), np.uint8)
-    batch = ImageBatch(patches=patches, grids=np.full((8, 2), 16, np.int32))
+    encoder, batch = siglip2.load(model), eight_pictures()
     rates = {}
     for name, run in (
         ("runtime", lambda: encoder.runtime.encode_images(batch)),
@@ -84,10 +97,7 @@ def bare(model: Path, files: list[bytes], seconds: float) -> dict:
     ):
         for _ in range(3):
             run()
-        start, done = time.perf_counter(), 0
-        while (elapsed := time.perf_counter() - start) < seconds:
-            run()
-            done += 8
+        done, elapsed = repeated(run, seconds)
         rates[name] = done / elapsed
     return {**rates, "precision": encoder.runtime.precision}
 
@@ -141,7 +151,27 @@ def throughput(meter: Meter, contender: Contender, files: list[str], seconds: fl
         return result
 
 
-def under_load(meter: Meter, ours: Contender, files: list[str], seconds: float) -> dict:
+def by_turns(
+    meter: Meter, process: subprocess.Popen, requests: list[bytes], model: Path, turns: int = 8
+) -> dict:
+    """Images and seconds of the service and of the bare towers, four seconds each in turn.
+
+    Both meet the machine as it is just then, which changes by a factor of two from second to second.
+    """
+    encoder, batch = siglip2.load(model), eight_pictures()
+    for _ in range(3):
+        encoder.runtime.encode_images(batch)
+    served, bare_done = [0, 0.0], [0, 0.0]
+    for _ in range(turns):
+        load = meter.load(process, requests, clients=CLIENTS, seconds=4)
+        found = repeated(lambda: encoder.runtime.encode_images(batch), 4)
+        for total, each in ((served, (load["answered"], load["seconds"])), (bare_done, found)):
+            total[0] += each[0]
+            total[1] += each[1]
+    return {"served": served, "bare": bare_done}
+
+
+def under_load(meter: Meter, ours: Contender, files: list[str], seconds: float, model: Path) -> dict:
     """Throughput, latency at 80 %, the cost of a thousand labels, and four times too much."""
     with running(ours, PORT, meter.folder / "log") as (process, key):
         one = [request_of(ours.path, ours.body(file), key) for file in files]
@@ -150,6 +180,7 @@ def under_load(meter: Meter, ours: Contender, files: list[str], seconds: float) 
         ]
         meter.load(process, one, clients=4, seconds=2)
         full = meter.load(process, one, clients=CLIENTS, seconds=seconds)
+        turns = by_turns(meter, process, one, model)
         capacity = full["rate"]
         calm = meter.load(process, one, clients=64, seconds=1.5 * seconds, rate=0.8 * capacity)
         meter.load(process, many[:1], clients=1, seconds=12)  # the labels' first time, which may take long
@@ -158,7 +189,7 @@ def under_load(meter: Meter, ours: Contender, files: list[str], seconds: float) 
         rush = overload(meter, process, one, capacity, seconds)
     for result in (full, calm, alone, labels):
         del result["answers"]
-    return {"full": full, "calm": calm, "alone": alone, "labels": labels, **rush}
+    return {"full": full, "turns": turns, "calm": calm, "alone": alone, "labels": labels, **rush}
 
 
 def better(kept: dict | None, found: dict) -> dict:
@@ -172,6 +203,10 @@ def better(kept: dict | None, found: dict) -> dict:
     return {
         **found,
         "full": max(kept["full"], found["full"], key=lambda load: load["rate"]),
+        "turns": {
+            who: [sum(both) for both in zip(kept["turns"][who], found["turns"][who], strict=True)]
+            for who in ("served", "bare")
+        },
         "calm": min(kept["calm"], found["calm"], key=lambda load: load["p99_ms"] / load["p50_ms"]),
         "alone": min(kept["alone"], found["alone"], key=lambda load: load["p50_ms"]),
         "labels": min(kept["labels"], found["labels"], key=lambda load: load["p50_ms"]),
@@ -246,7 +281,7 @@ def main() -> None:
             ours, *others = contenders(options.folder.resolve(), home, options.infinity, options.usual)
             stages: dict[str, Callable[[], dict]] = {
                 "bare": lambda: bare(options.folder, files, options.seconds / 3),
-                "ours": partial(under_load, meter, ours, texts, options.seconds),
+                "ours": partial(under_load, meter, ours, texts, options.seconds, options.folder),
                 **{
                     each.name: partial(throughput, meter, each, texts, options.seconds / 2) for each in others
                 },

@@ -63,15 +63,23 @@ def _versions(program: Path) -> dict[str, str]:
     return json.loads(done.stdout)
 
 
+def _in_turn(ours: dict) -> tuple[float, float]:
+    """Images a second of the service and of the bare towers, a few seconds each in turn."""
+    served, beside = (ours["turns"][who] for who in ("served", "bare"))
+    return served[0] / served[1], beside[0] / beside[1]
+
+
 def targets(results: dict) -> list[tuple[str, float, str, bool]]:
     """What is demanded of the service: name, what was reached, the bound, whether it holds."""
     ours, bare = results["ours"], results["bare"]["runtime"]
     full, calm = ours["full"], ours["calm"]
+    served, beside = _in_turn(ours)
     # Of the cores that the load generator left.
     cores = results["machine"]["cores"]
     left = full["rate"] / (1 - full["client_cores"] / cores)
     rows = [
-        ("images/s over the bare towers'", full["rate"] / bare, "at least", 0.9),
+        ("images/s over the bare towers', four seconds each in turn", served / beside, "at least", 0.9),
+        ("images/s over the bare towers', best of each", full["rate"] / bare, "", 0),
         ("the same, of the cores that the load generator leaves", left / bare, "", 0),
         ("images/s over `embed_images` of the same files", full["rate"] / results["bare"]["encoder"], "", 0),
         ("p99 over p50 at 80 % of capacity", calm["p99_ms"] / calm["p50_ms"], "at most", 2.0),
@@ -100,6 +108,7 @@ def targets(results: dict) -> list[tuple[str, float, str, bool]]:
 def markdown(results: dict) -> str:
     """The section: tables, targets with what was reached, machine and versions."""
     ours, machine, bare = results["ours"], results["machine"], results["bare"]
+    served, beside = _in_turn(ours)
     rush = ours["rush"]
     refused = {status: count for status, count in rush["statuses"].items() if status != "200"}
     loads = [
@@ -120,7 +129,8 @@ def markdown(results: dict) -> str:
         "The parts came in turn, in rounds; of each load the best round is shown.",
         "",
         f"Bare, in batches of eight: the towers alone {bare['runtime']:.2f} images/s, `embed_images` of the "
-        f"files {bare['encoder']:.2f}.",
+        f"files {bare['encoder']:.2f}. In turn with the service, four seconds each: the towers {beside:.2f}, "
+        f"the service {served:.2f}.",
         "",
         _row(["", "images/s", "p50 ms", "p99 ms", "cores: service", "load", "others"]),
         _row(["---", *["---:"] * 6]),
