@@ -48,7 +48,7 @@ def shards(photos, tmp_path_factory) -> Path:
 
 
 def draw(source: Any, step: int, batch: int = 7, **ranks: int):
-    return draw_batch([Source(name="x", images_per_batch=batch)], [source], seed=3, step=step, **ranks)
+    return draw_batch([Source(name="x", images_per_batch=batch)], [source], seed=3, step=step, **ranks)  # pyright: ignore[reportArgumentType]
 
 
 def test_same_batches_as_from_memory(photos, shards):

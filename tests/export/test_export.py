@@ -50,6 +50,7 @@ def test_nano_in_onnx_runtime_from_pixels_and_ids(nano_onnx):
     assert facts["logit_scale"] == pytest.approx(encoder.logit_scale)
     assert facts["logit_bias"] == pytest.approx(encoder.logit_bias)
     side = encoder.checkpoint.config.vision.image_size
+    assert side is not None
     photos = [random_photo(seed, side, side) for seed in range(5)]
     pixels = np.stack(photos).transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
     images = session(folder / "vision.onnx").run(["image_embeds"], {"pixel_values": pixels})[0]

@@ -19,6 +19,7 @@ def exact():
     """Nano in float32, photographs at its own size, and their unit vectors."""
     encoder = siglip2.load("nano", precision="float32")
     side = encoder.checkpoint.config.vision.image_size
+    assert side is not None
     photos = [random_photo(seed, side, side) for seed in range(8)]
     return encoder, photos, encoder.embed_images(photos), encoder.embed_texts(TEXTS)
 
