@@ -161,14 +161,12 @@ def by_turns(
     encoder, batch = siglip2.load(model), eight_pictures()
     for _ in range(3):
         encoder.runtime.encode_images(batch)
-    served, bare_done = [0, 0.0], [0, 0.0]
+    served, beside = np.zeros(2), np.zeros(2)
     for _ in range(turns):
         load = meter.load(process, requests, clients=CLIENTS, seconds=4)
-        found = repeated(lambda: encoder.runtime.encode_images(batch), 4)
-        for total, each in ((served, (load["answered"], load["seconds"])), (bare_done, found)):
-            total[0] += each[0]
-            total[1] += each[1]
-    return {"served": served, "bare": bare_done}
+        served += load["answered"], load["seconds"]
+        beside += repeated(lambda: encoder.runtime.encode_images(batch), 4)
+    return {"served": served.tolist(), "bare": beside.tolist()}
 
 
 def under_load(meter: Meter, ours: Contender, files: list[str], seconds: float, model: Path) -> dict:

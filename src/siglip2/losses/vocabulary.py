@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from siglip2.losses.reduction import mean_over_ranks
+from siglip2.network.transformer import product_dtype
 
 CHUNK_LOGITS = {"cpu": 1 << 24, "cuda": 1 << 29}
 """Logits at a time: 64 MiB in float32, and 2 GiB on a GPU, whose products want many rows: with as few as a
@@ -63,9 +64,7 @@ def chunked_cross_entropy(
         targets: token ids.
         rows: tokens at a time.
     """
-    kind = hidden.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
-    return _Chunks.apply(hidden, weight, targets, rows, dtype)  # type: ignore[return-value]
+    return _Chunks.apply(hidden, weight, targets, rows, product_dtype(hidden))  # type: ignore[return-value]
 
 
 def _slope(scores: Tensor, targets: Tensor, exact: torch.dtype) -> tuple[Tensor, Tensor]:

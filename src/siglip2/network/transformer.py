@@ -128,8 +128,13 @@ def narrow_stream(x: Tensor) -> Tensor:
 
     Sums of float32 tables would otherwise carry twice the bytes through every block.
     """
+    return x.to(product_dtype(x))
+
+
+def product_dtype(x: Tensor) -> torch.dtype:
+    """Of products with x: autocast's, or its own without autocast."""
     kind = x.device.type
-    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def split_heads(x: Float[Tensor, "B N D"], num_heads: int) -> Float[Tensor, "B H N K"]:

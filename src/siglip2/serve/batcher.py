@@ -59,8 +59,9 @@ class _Waiting(Generic[Item, Result]):
     since: float = field(default_factory=perf_counter)
 
 
-SMOOTHING = 0.1
-"""Weight of a slower batch in the running mean of what an item takes."""
+def running_mean(before: float, value: float) -> float:
+    """Moved a tenth of the way to a new value; the value itself where there was none (0) before."""
+    return before + 0.1 * (value - before) if before else value
 
 
 class Batcher(Generic[Item, Result]):
@@ -218,9 +219,8 @@ class Batcher(Generic[Item, Result]):
         ran = perf_counter() - start
         self.in_trouble = False
         took = ran / len(batch)
-        known = self._seconds_per_item or took
         # A first run is slow for other reasons, so that a faster one counts at once.
-        self._seconds_per_item = min(took, known + SMOOTHING * (took - known))
+        self._seconds_per_item = min(took, running_mean(self._seconds_per_item, took))
         self.batches += 1
         self.items += len(batch)
         for waiting, result in zip(batch, results, strict=True):

@@ -13,7 +13,7 @@ from siglip2.encoder import Encoder, sigmoid, to_unit_length
 from siglip2.errors import InvalidImage
 from siglip2.inputs.decode import FORMATS
 from siglip2.inputs.image import PreparedImage
-from siglip2.serve.batcher import Batcher, Tower
+from siglip2.serve.batcher import Batcher, Tower, running_mean
 from siglip2.serve.errors import bad_request, overloaded, unusable_image
 from siglip2.serve.settings import EngineSettings
 from siglip2.serve.text_cache import TextCache
@@ -162,8 +162,7 @@ class Engine:
             if images:
                 # Those ahead were waited for: this holds whether the towers, the database or Python is slow.
                 took = (perf_counter() - start) / (ahead + images)
-                known = self.seconds_per_image or took
-                self.seconds_per_image = known + 0.1 * (took - known)
+                self.seconds_per_image = running_mean(self.seconds_per_image, took)
         finally:
             self.images_expected -= images
             self.requests_with_images -= images > 0

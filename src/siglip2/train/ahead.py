@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -63,12 +63,17 @@ class Preparation(Dataset[Drawn]):
         return draw_views(batch, recipe, stage, self.tokenize, generator, **self.place)
 
 
+def from_memory_to_gpu(data: Sequence[CaptionedSource], ranks: Ranks) -> TypeGuard[Sequence[CaptionedImages]]:
+    """Whether a GPU trains on pictures that are all in memory."""
+    return ranks.device.startswith("cuda") and all(isinstance(each, CaptionedImages) for each in data)
+
+
 def workers_for(data: Sequence[CaptionedSource], ranks: Ranks) -> int:
     """Processes that make samples ready: none beside a processor that trains, most cores beside a GPU.
 
     Shards are read by threads of their own, which a process begun as a copy would lack.
     """
-    if not ranks.device.startswith("cuda") or not all(isinstance(each, CaptionedImages) for each in data):
+    if not from_memory_to_gpu(data, ranks):
         return 0
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return max(1, min(MOST_WORKERS, (os.cpu_count() or 1) // here - 1))

@@ -199,10 +199,12 @@ def finish_views(
     vision, own_texts = model.vision, drawn.own_texts
     grids = mask = other = None
     text_of_image = drawn.text_of_image.to(device)
-    pictures = [images.to(device) for images in drawn.pictures]
+    # The pictures of all sources together, one after the other.
+    pictures = torch.cat([images.to(device) for images in drawn.pictures])
+    crops = torch.cat(list(drawn.crops))
     if stage.sequence_lengths:
         patches, grids, mask = _native_aspect(
-            pictures, drawn.shares, drawn.crops, stage, vision.patch_size, generator
+            pictures, drawn.shares, crops, stage, vision.patch_size, generator
         )
     else:
         side = vision.position_grid * vision.patch_size
@@ -211,16 +213,20 @@ def finish_views(
             raise InvalidInput(
                 "`mixed` lays pictures of one process into each other: train in one process or set it to 0"
             )
-        pixels, other = _square(torch.cat(pictures), drawn, recipe, mix, side, generator)
+        pixels = apply_crops(pictures, crops, (side, side))
+        if recipe.colour_jitter:
+            pixels = _coloured(pixels, drawn.shares, recipe.colour_jitter, generator)
+        if mix:
+            pixels, other = mixed(pixels, generator, probability=mix)
         patches = patchify(pixels, vision.patch_size)
     views: dict[str, Tensor | tuple[int, int]] = {}
     if stage.losses.self_distillation or stage.losses.masked_prediction:
-        views = _distillation_views(torch.cat(pictures), drawn.shares, recipe, model, generator)
+        views = _distillation_views(pictures, drawn.shares, recipe, model, generator)
         views["hidden"] = _hidden(drawn.shares, recipe, model, generator).to(device)
     taught = None
     if teacher is not None:
         of_rank, remember = drawn.texts[own_texts.rows], same_views(recipe, stage)
-        taught = teacher.teach(pictures, drawn.crops, drawn.keys, of_rank, same_views=remember)
+        taught = teacher.teach(pictures, crops, drawn.keys, of_rank, same_views=remember)
     return Views(
         patches=patches,
         positions=drawn.positions.to(device),
@@ -260,23 +266,15 @@ def make_views(
     return finish_views(drawn, recipe, stage, model, generator, device)
 
 
-def _square(
-    pictures: Tensor, drawn: Drawn, recipe: Recipe, mix: float, side: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor | None]:
-    """(B, 3, side, side) crops, and with `mixed` which other picture is to be seen in each."""
-    pixels = apply_crops(pictures, torch.cat(list(drawn.crops)), (side, side))
-    if jitter := recipe.colour_jitter:
-        drawn_colours = [
-            draw_colours(share, generator, changed=jitter, grey=jitter / 4) for share in drawn.shares
-        ]
-        pixels = colour(pixels, Colours.of_all(drawn_colours))
-    return mixed(pixels, generator, probability=mix) if mix else (pixels, None)
+def _coloured(pixels: Tensor, shares: Sequence[Share], jitter: float, generator: torch.Generator) -> Tensor:
+    colours = [draw_colours(share, generator, changed=jitter, grey=jitter / 4) for share in shares]
+    return colour(pixels, Colours.of_all(colours))
 
 
 def _native_aspect(
-    pictures: list[Tensor],
+    pictures: Tensor,
     shares: Sequence[Share],
-    crops: Sequence[Tensor],
+    crops: Tensor,
     stage: Stage,
     patch_size: int,
     generator: torch.Generator,
@@ -289,18 +287,18 @@ def _native_aspect(
     length = stage.sequence_lengths[choice]
     rows: list[Tensor] = []
     sizes: list[tuple[int, int]] = []
-    for images, share, own in zip(pictures, shares, crops, strict=True):
-        stretch = 2.0 ** (2 * share.rand(generator=generator) - 1)  # width to height, 1:2 to 2:1
-        for image, crop, aspect in zip(images, own, stretch.tolist(), strict=True):
-            height = max(1, int((length / aspect) ** 0.5))
-            width = max(1, min(length // height, int((length * aspect) ** 0.5)))
-            shaped = crop.clone()
-            shaped[0, :2] *= min(1.0, width / height)
-            shaped[1, :2] *= min(1.0, height / width)
-            pixels = apply_crops(image[None], shaped[None], (height * patch_size, width * patch_size))
-            rows.append(patchify(pixels, patch_size)[0])
-            sizes.append((height, width))
-    device = pictures[0].device
+    drawn = torch.cat([share.rand(generator=generator) for share in shares])
+    stretch = 2.0 ** (2 * drawn - 1)  # width to height, 1:2 to 2:1
+    for image, crop, aspect in zip(pictures, crops, stretch.tolist(), strict=True):
+        height = max(1, int((length / aspect) ** 0.5))
+        width = max(1, min(length // height, int((length * aspect) ** 0.5)))
+        shaped = crop.clone()
+        shaped[0, :2] *= min(1.0, width / height)
+        shaped[1, :2] *= min(1.0, height / width)
+        pixels = apply_crops(image[None], shaped[None], (height * patch_size, width * patch_size))
+        rows.append(patchify(pixels, patch_size)[0])
+        sizes.append((height, width))
+    device = pictures.device
     patches = torch.zeros(len(rows), length, 3 * patch_size**2, device=device)
     mask = torch.zeros(len(rows), length, dtype=torch.bool, device=device)
     for index, row in enumerate(rows):

@@ -63,8 +63,8 @@ class LargerModel:
     @torch.no_grad()
     def teach(
         self,
-        pictures: Sequence[Tensor],
-        crops: Sequence[Tensor],
+        pictures: Tensor,
+        crops: Tensor,
         keys: Sequence[str],
         texts: Sequence[str],
         *,
@@ -73,8 +73,8 @@ class LargerModel:
         """What it says of a batch.
 
         Args:
-            pictures: per source, (B_s, S, S, 3) uint8.
-            crops: per source, (B_s, 2, 3) affine maps.
+            pictures: (B, S, S, 3) uint8.
+            crops: (B, 2, 3) affine maps.
             keys: per picture, of its sample.
             texts: captions.
             same_views: a sample's picture looks the same at every visit.
@@ -82,15 +82,9 @@ class LargerModel:
         vision = self.model.config.vision
         side = vision.position_grid * vision.patch_size
         known = self._of_pictures if same_views else {}
-        flat = [
-            (picture, crop)
-            for each in zip(pictures, crops, strict=True)
-            for picture, crop in zip(*each, strict=True)
-        ]
 
         def see(rows: list[int]) -> Tensor:
-            stacked = [torch.stack([flat[row][part] for row in rows]) for part in (0, 1)]
-            pixels = apply_crops(stacked[0], stacked[1], (side, side))
+            pixels = apply_crops(pictures[rows], crops[rows], (side, side))
             self.computed += len(rows)
             return self.model.embed_images(patchify(pixels, vision.patch_size))
 

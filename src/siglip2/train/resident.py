@@ -7,6 +7,7 @@ import torch
 
 from siglip2.data.captioned import CaptionedImages
 from siglip2.data.source import CaptionedSource
+from siglip2.train.ahead import from_memory_to_gpu
 from siglip2.train.batches import Drawn
 from siglip2.train.parallel import Ranks
 
@@ -29,12 +30,11 @@ class ResidentPictures:
     @classmethod
     def where_they_fit(cls, data: Sequence[CaptionedSource], ranks: Ranks) -> "ResidentPictures | None":
         """On a GPU whose memory has room for all, if they are in memory at all; else None."""
-        in_memory = [each for each in data if isinstance(each, CaptionedImages)]
-        if not ranks.device.startswith("cuda") or len(in_memory) < len(data):
+        if not from_memory_to_gpu(data, ranks):
             return None
         free, _ = torch.cuda.mem_get_info(ranks.device)
-        fits = sum(each.images.nbytes for each in in_memory) <= SHARE * free
-        return cls(in_memory, ranks.device) if fits else None
+        fits = sum(each.images.nbytes for each in data) <= SHARE * free
+        return cls(data, ranks.device) if fits else None
 
     def look_up(self, drawn: Drawn) -> Drawn:
         """Samples of a step with their pictures.
