@@ -1,13 +1,14 @@
 """Inference on a processor: `transformers`, ONNX Runtime, torch in bfloat16 and siglip2 on the same weights.
 
-    python benchmarks/inference.py            # some twelve minutes on two cores; writes docs/benchmarks.md
+    python benchmarks/inference.py            # some twenty minutes on two cores; writes docs/benchmarks.md
     python benchmarks/inference.py --quick    # fewer starts and rounds, writes nothing unless --write
 
 The weights are random, in the full size of B/16-256, so nothing is downloaded. Every contender runs in
 processes of its own (`inference_workers.py`): fresh ones for the time and the memory from nothing to a first
 answer, one a round for the speed of the image tower, one a round for photographs of 12 megapixels from disk.
 In a round every contender and the bare matrix products come in turn, and of each the fastest round counts:
-a machine that others share is slow for minutes at a time.
+a machine that others share is slow for minutes at a time. Such a machine can also change its speed between
+two processes, so the tower and the bare products run in turns in one process too, and the median pair counts.
 Needs the extras `dev` and `int8`, and `onnxruntime`, `onnx` and `onnxscript`.
 """
 
@@ -30,7 +31,8 @@ from siglip2.runtime.openvino_int8 import FOLDER, quantize
 from siglip2.weights.hf import read_hf
 
 HERE = Path(__file__).resolve().parent
-CONTENDERS = ("transformers", "onnxruntime", "torch-bf16", "siglip2", "siglip2-int8")
+OURS = ("siglip2", "siglip2-int8")
+CONTENDERS = ("transformers", "onnxruntime", "torch-bf16", *OURS)
 DISTRIBUTIONS = ("siglip2", "openvino", "nncf", "torch", "transformers", "onnxruntime", "pillow", "numpy")
 
 
@@ -60,6 +62,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
         "load_before": round(os.getloadavg()[0], 2),
         "machine": machine(),
         "versions": versions(),
+        "towers_mb": towers_mb(folder),
         "contenders": {},
     }
     for name in arguments.only:
@@ -72,15 +75,20 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
     working = [name for name in arguments.only if "error" not in results["contenders"][name]]
     speeds: list[dict] = []
     disk: list[dict] = []
+    pairs: dict[str, dict] = {name: {} for name in OURS}
     for _ in range(2 if arguments.quick else 4):
         speeds.append({name: work(name, "speed", folder) for name in [*working, "matmul"]})
         disk.append({name: work(name, "disk", folder) for name in working})
+        for name in set(working) & set(OURS):
+            for key, seconds in work(name, "turns", folder).items():
+                pairs[name].setdefault(key, []).extend(seconds)
         print(json.dumps([speeds[-1], disk[-1]]), file=sys.stderr, flush=True)
     for name in working:
         results["contenders"][name]["images_per_s"] = best(speeds, name, max)
         results["contenders"][name]["disk"] = best(disk, name, max)
     results["matmul"] = best(speeds, "matmul", min)
     results["rounds"] = {"speed": speeds, "disk": disk}
+    results["turns"] = pairs
     return results
 
 
@@ -113,6 +121,13 @@ def work(name: str, task: str, folder: Path) -> dict:
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def towers_mb(folder: Path) -> int:
+    """What both towers weigh in bfloat16, without the token embedding, which stays in its file."""
+    tensors = read_hf(folder).tensors
+    numbers = sum(tensor.bits.size for name, tensor in tensors.items() if "token_embedding" not in name)
+    return numbers * 2 // 2**20
 
 
 def machine() -> dict:

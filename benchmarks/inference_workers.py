@@ -208,35 +208,53 @@ def best_seconds(run: Callable[[], object]) -> float:
     return min(times)
 
 
-def matmul_seconds(batch: int) -> dict:
-    """The matrix products of the image tower of B/16-256, and nothing else, seconds an image."""
+def products(batch: int, dtype: str) -> Callable[[], None]:
+    """The matrix products of the image tower of B/16-256, and nothing else."""
     import torch
 
     tokens, width, hidden, heads, depth = 256, 768, 3072, 12, 12
+    kind = getattr(torch, dtype)
+    x = torch.randn(batch * tokens, width).to(kind)
+    long = torch.randn(batch * tokens, hidden).to(kind)
+    square, up, down = (
+        torch.randn(o, i).to(kind) for o, i in ((width,) * 2, (hidden, width), (width, hidden))
+    )
+    query = torch.randn(batch * heads, tokens, width // heads).to(kind)
+    weights = torch.randn(batch * heads, tokens, tokens).to(kind)
+    linear = torch.nn.functional.linear
 
-    def products(dtype: torch.dtype) -> Callable[[], None]:
-        x = torch.randn(batch * tokens, width).to(dtype)
-        long = torch.randn(batch * tokens, hidden).to(dtype)
-        square, up, down = (
-            torch.randn(o, i).to(dtype) for o, i in ((width,) * 2, (hidden, width), (width, hidden))
-        )
-        query = torch.randn(batch * heads, tokens, width // heads).to(dtype)
-        weights = torch.randn(batch * heads, tokens, tokens).to(dtype)
-        linear = torch.nn.functional.linear
+    def run() -> None:
+        # Patch embedding, keys and values of the pooling head: three more square products.
+        for _ in range(4 * depth + 3):
+            linear(x, square)
+        for _ in range(depth):
+            linear(x, up)
+            linear(long, down)
+            torch.bmm(query, query.transpose(1, 2))
+            torch.bmm(weights, query)
 
-        def run() -> None:
-            # Patch embedding, keys and values of the pooling head: three more square products.
-            for _ in range(4 * depth + 3):
-                linear(x, square)
-            for _ in range(depth):
-                linear(x, up)
-                linear(long, down)
-                torch.bmm(query, query.transpose(1, 2))
-                torch.bmm(weights, query)
+    return run
 
-        return run
 
-    return {name: best_seconds(products(getattr(torch, name))) / batch for name in ("float32", "bfloat16")}
+def matmul_seconds(batch: int) -> dict:
+    """The products alone, seconds an image."""
+    return {name: best_seconds(products(batch, name)) / batch for name in ("float32", "bfloat16")}
+
+
+def turns(tower: Callable[[], object], batch: int, pairs: int = 40) -> dict:
+    """Tower and products one after the other, again and again: seconds an image of each, pair by pair.
+
+    Every timed call has one of its kind before it, so that neither waits for the other's threads to sleep.
+    """
+    runs = {"tower": tower, "bfloat16": products(batch, "bfloat16")}
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(pairs):
+        for name, run in runs.items():
+            run()
+            start = time.perf_counter()
+            run()
+            seconds[name].append((time.perf_counter() - start) / batch)
+    return seconds
 
 
 def main() -> None:
@@ -254,6 +272,8 @@ def main() -> None:
             result = {"seconds": time.time() - started_at(), **memory()}
         elif task == "speed":
             result = {str(size): size / best_seconds(contender.encoder(size)) for size in BATCHES}
+        elif task == "turns":
+            result = turns(contender.encoder(8), 8)
         else:
             embed = contender.from_disk(paths)
             result = {

@@ -25,6 +25,7 @@ from siglip2.runtime.openvino import OpenVinoRuntime
 from siglip2.runtime.openvino_inputs import CACHED_GRIDS, PositionCache
 from siglip2.runtime.openvino_memory import mapped_file
 
+BFLOAT16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 CONFIG, FLEXIBLE = FIXED["patch 16"], NAFLEX["patch 16"]
 
 
@@ -157,12 +158,28 @@ def test_the_choice_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 
 
 def test_bfloat16_is_taken_where_it_is_native(tmp_path: Path) -> None:
-    native = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     checkpoint = saved_checkpoint(CONFIG, tmp_path)
-    assert OpenVinoRuntime(checkpoint).precision == ("bfloat16" if native else "float32")
-    if not native:
+    assert OpenVinoRuntime(checkpoint).precision == ("bfloat16" if BFLOAT16 else "float32")
+    if not BFLOAT16:
         with pytest.raises(Siglip2Error, match="float32 or int8"):
             OpenVinoRuntime(checkpoint, precision="bfloat16")
+
+
+@pytest.mark.skipif(not BFLOAT16, reason="this processor has no bfloat16 instructions")
+def test_the_residual_stream_is_in_bfloat16(tmp_path: Path) -> None:
+    tower = OpenVinoRuntime(saved_checkpoint(CONFIG, tmp_path), precision="bfloat16")._vision
+    with tower.run({"patches": np.zeros((1, 16, 768), np.float32)}) as outputs:
+        assert outputs("patch_features").dtype == outputs("pooled").dtype == np.float32
+    assert tower._compiled is not None
+    information = [node.get_rt_info() for node in tower._compiled.get_runtime_model().get_ordered_ops()]
+    sums = [
+        each["runtimePrecision"].astype(str)
+        for each in information
+        if each["layerType"].astype(str) == "Eltwise" and "Add" in each["originalLayersNames"].astype(str)
+    ]
+    # The last sum, of the pooling head, goes to an output in float32.
+    assert sums.count("bf16") > 2 * CONFIG.vision.depth
+    assert sums.count("f32") == 1
 
 
 @pytest.mark.parametrize(

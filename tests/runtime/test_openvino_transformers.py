@@ -85,11 +85,17 @@ def test_bfloat16(config: ModelConfig, tmp_path: Path) -> None:
     batch = random_naflex(config, MIXED_GRIDS, 24) if config.vision.naflex else random_images(config, 3)
     runtime = OpenVinoRuntime(saved_checkpoint(config, tmp_path), precision="bfloat16")
     ids = random_ids(config, 3)
-    _, pooled, texts = theirs(tmp_path, batch, ids, config)
-    pairs = [(runtime.encode_images(batch).pooled, pooled), (runtime.encode_texts(ids), texts)]
-    for ours, exact in pairs:
-        lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(exact, axis=1)
-        assert ((ours * exact).sum(axis=1) / lengths).min() > 0.9995
+    patches, pooled, texts = theirs(tmp_path, batch, ids, config)
+    images = runtime.encode_images(batch, return_patches=True)
+    assert images.patches is not None
+    real = np.ones(patches.shape[:2], bool) if batch.mask is None else batch.mask
+    for ours, exact in (
+        (images.pooled, pooled),
+        (images.patches[real], patches[real]),
+        (runtime.encode_texts(ids), texts),
+    ):
+        lengths = np.linalg.norm(ours, axis=-1) * np.linalg.norm(exact, axis=-1)
+        assert ((ours * exact).sum(axis=-1) / lengths).min() > 0.9995
 
 
 @pytest.mark.slow

@@ -19,10 +19,12 @@ from siglip2.runtime.openvino_graph import (
     POOLED,
     build_text_graph,
     build_vision_graph,
+    keep_stream_narrow,
 )
 from siglip2.runtime.openvino_inputs import TextInputs, VisionInputs
 from siglip2.runtime.openvino_memory import mapped_file, release_pages, trim_heap
 from siglip2.weights.checkpoint import Checkpoint
+from siglip2.weights.tensor import StoredTensor
 
 TOKENS_PER_RUN = 2048
 """Larger batches run in pieces of about this many tokens: no slower, and the activations stay small."""
@@ -63,7 +65,10 @@ class OpenVinoRuntime:
         self.config = checkpoint.config
         self._core = ov.Core()
         self.precision = resolve_precision(self._core, precision)
-        self._options = _compile_options(self._core, self.precision, threads)
+        # int8 towers keep norms, softmax and residuals in the processor's fastest floating point.
+        floating = resolve_precision(self._core, "auto") if self.precision == "int8" else self.precision
+        self._narrow = floating == "bfloat16"
+        self._options = _compile_options(threads, narrow=self._narrow)
         self._vision_inputs = VisionInputs(checkpoint)
         self._text_inputs = TextInputs(checkpoint)
         file = mapped_file(checkpoint.tensors["vision_model.post_layernorm.weight"].bits)
@@ -113,6 +118,7 @@ class OpenVinoRuntime:
         return pooled
 
     def _compile(self, graph: ov.Model) -> ov.CompiledModel:
+        graph = keep_stream_narrow(graph) if self._narrow else graph
         return self._core.compile_model(graph, "CPU", self._options)
 
 
@@ -138,7 +144,7 @@ class _Tower:
         request = self._borrow()
         try:
             request.infer({name: ov.Tensor(value) for name, value in inputs.items()})
-            yield lambda name: request.get_tensor(name).data
+            yield lambda name: _values(request.get_tensor(name))
         finally:
             with self._lock:
                 self._idle.append(request)
@@ -174,13 +180,18 @@ def resolve_precision(core: ov.Core, precision: Precision) -> Precision:
     return precision
 
 
-def _compile_options(core: ov.Core, precision: Precision, threads: int | None) -> dict[str, object]:
-    # int8 towers keep norms, softmax and residuals in the processor's fastest floating point.
-    floating = resolve_precision(core, "auto") if precision == "int8" else precision
+def _compile_options(threads: int | None, *, narrow: bool) -> dict[str, object]:
     options: dict[str, object] = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "bf16" if floating == "bfloat16" else "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if narrow else "f32",
     }
     if threads is not None:
         options["INFERENCE_NUM_THREADS"] = threads
     return options
+
+
+def _values(tensor: ov.Tensor) -> np.ndarray:
+    """A float32 or bfloat16 tensor as float32; numpy has no bfloat16 and is told that it was float16."""
+    if tensor.element_type == ov.Type.bf16:
+        return StoredTensor(tensor.data.view(np.uint16), "bfloat16").float32()
+    return tensor.data

@@ -8,6 +8,7 @@ K = D / H.
 import numpy as np
 import openvino as ov
 import openvino.opset13 as ops
+from openvino.preprocess import PrePostProcessor
 
 from siglip2.config import TextConfig, VisionConfig
 from siglip2.runtime.openvino_memory import writable_view
@@ -154,6 +155,21 @@ def build_text_graph(checkpoint: Checkpoint) -> ov.Model:
     x = builder.norm(_last_position(x), "text_model.final_layer_norm")
     pooled = ops.squeeze(builder.linear(x, "text_model.head"), np.array([1])).output(0)
     return _model([_result(pooled, POOLED)], [embeddings], "siglip2_text")
+
+
+def keep_stream_narrow(graph: ov.Model) -> ov.Model:
+    """Give an image tower's patch features in bfloat16.
+
+    From the last product on OpenVINO computes an output in that output's type. Every block's sum lies on
+    such a path to the patch features, so float32 there would keep the whole residual stream in float32,
+    with a conversion before and after each sum: 5 % of the tower's time, and no nearer to float32, because
+    what is added comes from products in bfloat16.
+    """
+    if not any(PATCH_FEATURES in output.names for output in graph.outputs):
+        return graph
+    outputs = PrePostProcessor(graph)
+    outputs.output(PATCH_FEATURES).tensor().set_element_type(ov.Type.bf16)
+    return outputs.build()
 
 
 def _model(results: list[ov.Node], inputs: list[ov.Node], name: str) -> ov.Model:
