@@ -1,6 +1,6 @@
 """Inference on a processor: `transformers`, ONNX Runtime, torch in bfloat16 and siglip2 on the same weights.
 
-    python benchmarks/inference.py            # some twenty minutes on two cores; writes docs/benchmarks.md
+    python benchmarks/inference.py            # some half an hour on two cores; writes docs/benchmarks.md
     python benchmarks/inference.py --quick    # fewer starts and rounds, writes nothing unless --write
 
 The weights are random, in the full size of B/16-256, so nothing is downloaded. Every contender runs in
@@ -79,7 +79,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
     for _ in range(2 if arguments.quick else 4):
         speeds.append({name: work(name, "speed", folder) for name in [*working, "matmul"]})
         disk.append({name: work(name, "disk", folder) for name in working})
-        for name in set(working) & set(OURS):
+        for name in (each for each in OURS if each in working):
             for key, seconds in work(name, "turns", folder).items():
                 pairs[name].setdefault(key, []).extend(seconds)
         print(json.dumps([speeds[-1], disk[-1]]), file=sys.stderr, flush=True)

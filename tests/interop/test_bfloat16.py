@@ -1,9 +1,9 @@
 """In bfloat16 the towers stay within a cosine of 0.9995 of float32: behind `transformers`, in OpenVINO."""
 
 import numpy as np
-import openvino as ov
 import pytest
 import torch
+from tests.runtime.openvino_models import needs_bfloat16
 from tests.tiny_model import random_photo
 
 import siglip2
@@ -40,10 +40,7 @@ def test_behind_transformers(exact, tmp_path):
     assert least_cosine(found.text_embeds.float().numpy(), texts) > LEAST
 
 
-@pytest.mark.skipif(
-    "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
-    reason="this processor has no bfloat16 instructions",
-)
+@needs_bfloat16
 def test_in_openvino(exact):
     _, photos, images, texts = exact
     encoder = siglip2.load("nano", precision="bfloat16", runtime="openvino")

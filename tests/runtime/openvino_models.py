@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import openvino as ov
+import pytest
 
 from siglip2.config import ModelConfig, TextConfig, VisionConfig
 from siglip2.inputs.batch import ImageBatch
@@ -10,6 +12,8 @@ from siglip2.weights.checkpoint import Checkpoint
 from siglip2.weights.hf import read_hf, write_hf
 from siglip2.weights.shapes import expected_shapes
 
+BFLOAT16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+needs_bfloat16 = pytest.mark.skipif(not BFLOAT16, reason="this processor has no bfloat16 instructions")
 TEXT = TextConfig(width=48, depth=2, mlp_dim=96, num_heads=4, vocab_size=300, context_length=16)
 
 
@@ -29,6 +33,11 @@ NAFLEX = {
     "patch 16": model(image_size=None, position_grid=16),
     "head width 72": model(image_size=None, position_grid=16, width=144, num_heads=2, mlp_dim=269),
 }
+
+
+def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Between the vectors along the last axis."""
+    return (left * right).sum(axis=-1) / np.linalg.norm(left, axis=-1) / np.linalg.norm(right, axis=-1)
 
 
 def saved_checkpoint(config: ModelConfig, folder: Path, seed: int = 0) -> Checkpoint:

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 import pytest
 from openvino_models import (
+    BFLOAT16,
     FIXED,
     NAFLEX,
     assert_close,
+    needs_bfloat16,
     random_ids,
     random_images,
     random_naflex,
@@ -25,7 +26,6 @@ from siglip2.runtime.openvino import OpenVinoRuntime
 from siglip2.runtime.openvino_inputs import CACHED_GRIDS, PositionCache
 from siglip2.runtime.openvino_memory import mapped_file
 
-BFLOAT16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 CONFIG, FLEXIBLE = FIXED["patch 16"], NAFLEX["patch 16"]
 
 
@@ -165,7 +165,7 @@ def test_bfloat16_is_taken_where_it_is_native(tmp_path: Path) -> None:
             OpenVinoRuntime(checkpoint, precision="bfloat16")
 
 
-@pytest.mark.skipif(not BFLOAT16, reason="this processor has no bfloat16 instructions")
+@needs_bfloat16
 def test_the_residual_stream_is_in_bfloat16(tmp_path: Path) -> None:
     tower = OpenVinoRuntime(saved_checkpoint(CONFIG, tmp_path), precision="bfloat16")._vision
     with tower.run({"patches": np.zeros((1, 16, 768), np.float32)}) as outputs:

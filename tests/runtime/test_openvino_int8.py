@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import pytest
-from openvino_models import FIXED, NAFLEX, random_ids, random_images, saved_checkpoint
+from openvino_models import FIXED, NAFLEX, cosines, random_ids, random_images, saved_checkpoint
 
 from siglip2.config import ModelConfig
 from siglip2.errors import Siglip2Error
@@ -17,10 +17,6 @@ from siglip2.weights.checkpoint import Checkpoint
 
 nncf = pytest.importorskip("nncf", reason="int8 needs nncf")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of NNCF's own dependencies
-
-
-def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return (left * right).sum(axis=1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
 
 
 def test_int8_is_near_to_float32_and_reused(tmp_path: Path) -> None:

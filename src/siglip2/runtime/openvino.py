@@ -5,6 +5,7 @@ import mmap
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +68,8 @@ class OpenVinoRuntime:
         self.precision = resolve_precision(self._core, precision)
         # int8 towers keep norms, softmax and residuals in the processor's fastest floating point.
         floating = resolve_precision(self._core, "auto") if self.precision == "int8" else self.precision
-        self._narrow = floating == "bfloat16"
-        self._options = _compile_options(threads, narrow=self._narrow)
+        narrow = floating == "bfloat16"
+        self._options = _compile_options(threads, narrow=narrow)
         self._vision_inputs = VisionInputs(checkpoint)
         self._text_inputs = TextInputs(checkpoint)
         file = mapped_file(checkpoint.tensors["vision_model.post_layernorm.weight"].bits)
@@ -77,11 +78,17 @@ class OpenVinoRuntime:
             from siglip2.runtime.openvino_int8 import read_quantized
 
             towers = read_quantized(checkpoint, self._core, int8_folder)
-            self._vision = _Tower(towers.vision.build, self._compile, [towers.vision.file, file])
-            self._text = _Tower(towers.text.build, self._compile, [towers.text.file, file])
+            build_vision, build_text = towers.vision.build, towers.text.build
+            vision_files, text_files = [towers.vision.file, file], [towers.text.file, file]
         else:
-            self._vision = _Tower(lambda: build_vision_graph(checkpoint), self._compile, [file])
-            self._text = _Tower(lambda: build_text_graph(checkpoint), self._compile, [file])
+            build_vision, build_text = (
+                partial(build_vision_graph, checkpoint),
+                partial(build_text_graph, checkpoint),
+            )
+            vision_files = text_files = [file]
+        finish = keep_stream_narrow if narrow else lambda graph: graph
+        self._vision = _Tower(lambda: finish(build_vision()), self._compile, vision_files)
+        self._text = _Tower(build_text, self._compile, text_files)
         processor = self._core.get_property("CPU", "FULL_DEVICE_NAME")
         logger.info("runtime openvino on %s in %s", processor, self.precision)
 
@@ -118,7 +125,6 @@ class OpenVinoRuntime:
         return pooled
 
     def _compile(self, graph: ov.Model) -> ov.CompiledModel:
-        graph = keep_stream_narrow(graph) if self._narrow else graph
         return self._core.compile_model(graph, "CPU", self._options)
 
 
