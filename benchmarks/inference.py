@@ -1,6 +1,6 @@
 """Inference on a processor: `transformers`, ONNX Runtime, torch in bfloat16 and siglip2 on the same weights.
 
-    python benchmarks/inference.py            # some half an hour on two cores; writes docs/benchmarks.md
+    python benchmarks/inference.py            # some 40 minutes on two cores; writes docs/benchmarks.md
     python benchmarks/inference.py --quick    # fewer starts and rounds, writes nothing unless --write
 
 The weights are random, in the full size of B/16-256, so nothing is downloaded. Every contender runs in
@@ -9,6 +9,7 @@ answer, one a round for the speed of the image tower, one a round for photograph
 In a round every contender and the bare matrix products come in turn, and of each the fastest round counts:
 a machine that others share is slow for minutes at a time. Such a machine can also change its speed between
 two processes, so the tower and the bare products run in turns in one process too, and the median pair counts.
+This process imports no contender: a library that two processes map would count as neither's own memory.
 Needs the extras `dev` and `int8`, and `onnxruntime`, `onnx` and `onnxscript`.
 """
 
@@ -17,7 +18,6 @@ import datetime
 import importlib.metadata
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -27,7 +27,6 @@ from pathlib import Path
 import inference_files as files
 import inference_report as report
 
-from siglip2.runtime.openvino_int8 import FOLDER, quantize
 from siglip2.weights.hf import read_hf
 
 HERE = Path(__file__).resolve().parent
@@ -60,7 +59,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
         "date": datetime.date.today().isoformat(),
         "note": arguments.note,
         "load_before": round(os.getloadavg()[0], 2),
-        "machine": machine(),
+        "machine": work("machine", "facts", folder),
         "versions": versions(),
         "towers_mb": towers_mb(folder),
         "contenders": {},
@@ -76,9 +75,10 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
     speeds: list[dict] = []
     disk: list[dict] = []
     pairs: dict[str, dict] = {name: {} for name in OURS}
-    for _ in range(2 if arguments.quick else 4):
+    for number in range(2 if arguments.quick else 8):
         speeds.append({name: work(name, "speed", folder) for name in [*working, "matmul"]})
-        disk.append({name: work(name, "disk", folder) for name in working})
+        if number % 2 == 0:
+            disk.append({name: work(name, "disk", folder) for name in working})
         for name in (each for each in OURS if each in working):
             for key, seconds in work(name, "turns", folder).items():
                 pairs[name].setdefault(key, []).extend(seconds)
@@ -101,13 +101,14 @@ def prepare(name: str, folder: Path) -> None:
     """What a contender makes once, not counted."""
     if name == "onnxruntime" and not (folder / "text.onnx").exists():
         work(name, "export", folder)
-    if name == "siglip2-int8" and not (folder / FOLDER / "report.json").exists():
-        quantize(read_hf(folder))
+    if name == "siglip2-int8" and not (folder / "openvino_int8" / "report.json").exists():
+        work(name, "quantize", folder)
 
 
 def one_contender(name: str, folder: Path, quick: bool) -> dict:
     cold = [work(name, "cold", folder) for _ in range(2 if quick else 5)]
-    return {
+    both = {"both_towers_mb": work(name, "both", folder)["unique_mb"]} if name in OURS else {}
+    return both | {
         # The first start reads the files from the disk; the fastest has them in the page cache.
         "cold_s": min(each["seconds"] for each in cold),
         "anonymous_mb": min(each["anonymous_mb"] for each in cold),
@@ -128,18 +129,6 @@ def towers_mb(folder: Path) -> int:
     tensors = read_hf(folder).tensors
     numbers = sum(tensor.bits.size for name, tensor in tensors.items() if "token_embedding" not in name)
     return numbers * 2 // 2**20
-
-
-def machine() -> dict:
-    import openvino as ov
-
-    core = ov.Core()
-    return {
-        "processor": core.get_property("CPU", "FULL_DEVICE_NAME"),
-        "cores": os.cpu_count(),
-        "arithmetic": core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
-        "python": platform.python_version(),
-    }
 
 
 def versions() -> dict:

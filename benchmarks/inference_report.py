@@ -34,9 +34,11 @@ def markdown(results: dict) -> str:
         "## Inference",
         "",
         "B/16-256 in full size, random weights; `python benchmarks/inference.py` makes this section.",
-        "First answer: a fresh process from its start to one photo scored against two texts. Anonymous:",
-        "memory that no file backs; unique: that plus the mapped pages no other process shares. 12-megapixel",
-        "photos: from JPEG files to embeddings; prepared: the same without the tower.",
+        "First answer: a fresh process from its start to one photo scored against two texts; ours as",
+        "`siglip2 classify` does it, which lets the text tower go when the labels are embedded. Anonymous:",
+        "memory that no file backs; unique: that plus the mapped pages no other process shares; of ours the",
+        "most of before the photo and after it. 12-megapixel photos: from JPEG files to embeddings;",
+        "prepared: the same without the tower.",
         "",
         _row(heads),
         _row(["---"] + ["---:"] * (len(heads) - 1)),
@@ -79,8 +81,9 @@ def _targets(working: dict, results: dict) -> list[str]:
         ("the same in float32", tower / matmul["float32"], None, False),
         ("first answer over `transformers`", ours["cold_s"] / theirs["cold_s"], 0.5, False),
         ("unique memory over `transformers`", ours["unique_mb"] / theirs["unique_mb"], 1 / 3, False),
+        ("the same with both towers kept", ours["both_towers_mb"] / theirs["unique_mb"], None, False),
         (
-            "of it the weights of both towers in bfloat16 alone",
+            "of that the weights of both towers in bfloat16 alone",
             results["towers_mb"] / theirs["unique_mb"],
             None,
             False,
@@ -108,6 +111,7 @@ def _targets(working: dict, results: dict) -> list[str]:
                 False,
             ),
             ("int8: unique memory over `transformers`", int8["unique_mb"] / theirs["unique_mb"], None, False),
+            ("the same with both towers kept", int8["both_towers_mb"] / theirs["unique_mb"], None, False),
         ]
     lines = [_row(["siglip2", "reached", "target", ""]), _row(["---", "---:", "---:", "---"])]
     for name, reached, target, more_is_better in rows:

@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 
 import siglip2
-from siglip2.encoder import Encoder, sigmoid
+from siglip2.encoder import Encoder
 from siglip2.errors import InvalidImage, InvalidInput, ModelNotFound
 from siglip2.heatmap import draw_heatmap, project_patches, similarity_map
 from siglip2.inputs.batch import ImageBatch
 from siglip2.runtime.base import ImageFeatures
+from siglip2.similarity import sigmoid
 from tiny_model import random_photo, tiny_checkpoint, tiny_encoder, write_tiny_model
 
 
@@ -230,6 +231,9 @@ def test_fingerprint_follows_weights_pixels_and_case_but_not_the_runtime(tmp_pat
         def encode_texts(self, ids: np.ndarray) -> np.ndarray:
             raise NotImplementedError
 
+        def release_text_tower(self) -> None:
+            raise NotImplementedError
+
     encoder = Encoder(checkpoint, AnyRuntime())
     same = tiny_encoder(tmp_path).fingerprint
     assert encoder.fingerprint == same
@@ -241,6 +245,14 @@ def test_fingerprint_follows_weights_pixels_and_case_but_not_the_runtime(tmp_pat
         Encoder(replace(checkpoint, tokenizer=None), AnyRuntime()).fingerprint,
     }
     assert len(others | {same}) == 5
+
+
+def test_texts_after_the_text_tower_was_released(tmp_path):
+    encoder = tiny_encoder(tmp_path)
+    before = encoder.embed_texts(["a cat", "the moon"])
+    encoder.release_text_tower()
+    assert "text_preprocessor" not in vars(encoder)
+    np.testing.assert_array_equal(encoder.embed_texts(["a cat", "the moon"]), before)
 
 
 def test_weights_without_vocabulary_still_embed_images(tmp_path):

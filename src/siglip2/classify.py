@@ -10,12 +10,13 @@ import numpy as np
 
 from siglip2.calibration import Calibration, fit_calibration
 from siglip2.classifier_file import SavedClassifier, read_classifier, write_classifier
-from siglip2.encoder import Encoder, sigmoid, to_unit_length
+from siglip2.encoder import Encoder
 from siglip2.errors import InvalidImage, InvalidInput
 from siglip2.inputs.sources import ImageSource
 from siglip2.pipeline import BrokenImage
 from siglip2.prompts import canonicalize as canonical_form
 from siglip2.prompts import label_prompts, resolve_templates
+from siglip2.similarity import sigmoid, to_unit_length
 
 NONE_OF_THESE = "none of these"
 """Label of the explicit answer that no given label reaches the threshold."""
@@ -122,6 +123,10 @@ class ZeroShotClassifier:
     @property
     def label_embeddings(self) -> np.ndarray:
         """(L, E) float32 of unit length; computed when first needed."""
+        return self.embed_labels()
+
+    def embed_labels(self) -> np.ndarray:
+        """Embed the labels now and not with the first image; gives `label_embeddings`."""
         with self._lock:
             if self._embeddings is None:
                 self._embeddings = ensemble_prompts(self.encoder, list(self.prompts.values()))

@@ -21,6 +21,7 @@ from siglip2.pipeline import BrokenImage, PreparedImages, prepare_groups
 from siglip2.progress import progress_bar
 from siglip2.runtime.base import ImageFeatures, Precision, Runtime, RuntimeName
 from siglip2.runtime.select import open_runtime
+from siglip2.similarity import sigmoid, to_unit_length
 from siglip2.weights.checkpoint import Checkpoint
 from siglip2.weights.load import load_checkpoint
 from siglip2.weights.locate import default_model
@@ -262,6 +263,14 @@ class Encoder:
         """
         return self.text_preprocessor(list(texts))
 
+    def release_text_tower(self) -> None:
+        """Free the text tower and its vocabulary, half of the memory; the next text reads them again.
+
+        For a long run over images when all texts are embedded.
+        """
+        self.__dict__.pop("text_preprocessor", None)
+        self.runtime.release_text_tower()
+
     def score(self, images: Iterable[ImageSource], texts: Iterable[str]) -> Scores:
         """Compare every image with every text.
 
@@ -379,16 +388,6 @@ def load(
     checkpoint = load_checkpoint(name, revision=revision, offline=offline)
     opened = open_runtime(checkpoint, runtime=runtime, precision=precision, device=device)
     return Encoder(checkpoint, opened, model_id=str(name), image_preset=image_preset, lowercase=lowercase)
-
-
-def to_unit_length(vectors: np.ndarray) -> np.ndarray:
-    """Divide each row by its length plus 1e-8, as big_vision's `two_towers.py` does."""
-    return (vectors / (np.linalg.norm(vectors, axis=-1, keepdims=True) + 1e-8)).astype(np.float32)
-
-
-def sigmoid(logit: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-logit)): no overflow, and the small probabilities keep all their digits."""
-    return np.exp(-np.logaddexp(np.zeros((), logit.dtype), -logit))
 
 
 def _checked_batch_size(batch_size: int | None, default: int) -> int:

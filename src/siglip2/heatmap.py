@@ -11,7 +11,8 @@ The same reduction of an attention pool to its value path is known from MaskCLIP
 import numpy as np
 from PIL import Image
 
-from siglip2.encoder import PatchFeatures, to_unit_length
+from siglip2.encoder import PatchFeatures
+from siglip2.similarity import to_unit_length
 from siglip2.weights.checkpoint import Checkpoint
 
 _HEAD = "vision_model.head"

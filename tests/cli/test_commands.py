@@ -66,6 +66,22 @@ def test_classify_prints_tab_separated_lines_in_a_pipe(siglip2, photos):
     assert sum(float(row[2]) for row in rows[:3]) == pytest.approx(1, abs=1e-4)
 
 
+def test_classify_holds_one_tower_at_a_time(siglip2, photos, monkeypatch):
+    from siglip2.runtime.openvino import OpenVinoRuntime
+
+    held: list[tuple[bool, bool]] = []
+    encode_images = OpenVinoRuntime.encode_images
+
+    def watched(self, batch, **options):
+        features = encode_images(self, batch, **options)
+        held.append((self._vision._compiled is not None, self._text._compiled is not None))
+        return features
+
+    monkeypatch.setattr(OpenVinoRuntime, "encode_images", watched)
+    assert siglip2("classify", str(photos), *LABELS)[0] == 0
+    assert held == [(True, False)]
+
+
 def test_classify_as_json_and_csv(siglip2, photos):
     code, out, _ = siglip2("classify", "photos/a.png", *LABELS, "--json", "--top-k", "2")
     assert code == 0

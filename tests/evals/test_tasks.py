@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from tests.evals.conftest import KnowsNothing, make_context, write_photo
 
-from siglip2.encoder import to_unit_length
 from siglip2.errors import InvalidInput
 from siglip2.evals.registry import all_tasks, choose_tasks
 from siglip2.evals.results import Outcome
 from siglip2.evals.runner import run_tasks
 from siglip2.evals.task import MissingData
+from siglip2.similarity import to_unit_length
 
 
 def write_classes(folder, *, count: int = 12, classes: int = 3, split: str = "val") -> None:

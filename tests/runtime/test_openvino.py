@@ -112,6 +112,29 @@ def test_a_tower_is_compiled_when_it_is_used(tmp_path: Path) -> None:
     assert runtime._text._compiled is None
 
 
+def test_a_released_text_tower_comes_back(tmp_path: Path) -> None:
+    runtime = OpenVinoRuntime(saved_checkpoint(CONFIG, tmp_path), precision="float32")
+    images, ids = random_images(CONFIG, 2), random_ids(CONFIG, 3)
+    pooled, before = runtime.encode_images(images).pooled, runtime.encode_texts(ids)
+    runtime.release_text_tower()
+    assert runtime._text._compiled is None
+    assert not runtime._text._idle
+    assert runtime._vision._compiled is not None
+    np.testing.assert_array_equal(runtime.encode_images(images).pooled, pooled)
+    np.testing.assert_array_equal(runtime.encode_texts(ids), before)
+
+
+def test_a_run_under_way_outlives_the_release(tmp_path: Path) -> None:
+    runtime = OpenVinoRuntime(saved_checkpoint(CONFIG, tmp_path), precision="float32")
+    ids = random_ids(CONFIG, 3)
+    expected = runtime.encode_texts(ids)
+    with runtime._text.run(runtime._text_inputs.make(ids)) as outputs:
+        runtime.release_text_tower()
+        np.testing.assert_array_equal(outputs("pooled"), expected)
+    assert not runtime._text._idle  # it belongs to what was released
+    np.testing.assert_array_equal(runtime.encode_texts(ids), expected)
+
+
 def test_weights_outlive_the_checkpoint_object(tmp_path: Path) -> None:
     runtime = OpenVinoRuntime(saved_checkpoint(CONFIG, tmp_path), precision="float32")
     before = runtime.encode_images(random_images(CONFIG, 2)).pooled

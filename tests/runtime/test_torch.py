@@ -28,6 +28,25 @@ def test_what_cannot_run_is_refused(golden_dir):
         TorchRuntime(checkpoint, precision="int8", device="cpu")
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_released_text_tower_comes_back(golden_dir, precision):
+    runtime = TorchRuntime(
+        read_big_vision(golden_dir / f"{GOLDEN[0]}.npz"), precision=precision, device="cpu"
+    )
+    ids = np.load(golden_dir / f"{GOLDEN[0]}_io.npz")["text"]
+    before = runtime.encode_texts(ids)
+    held = sum(parameter.numel() for parameter in runtime.model.text_model.parameters())
+    runtime.release_text_tower()
+    runtime.release_text_tower()  # a second time is no harm
+    parameters = list(runtime.model.text_model.parameters())
+    assert all(parameter.is_meta for parameter in parameters)
+    assert not any(parameter.is_meta for parameter in runtime.model.vision_model.parameters())
+    np.testing.assert_array_equal(runtime.encode_texts(ids), before)
+    back = list(runtime.model.text_model.parameters())
+    assert sum(parameter.numel() for parameter in back) == held
+    assert not any(parameter.requires_grad for parameter in back)
+
+
 @pytest.mark.parametrize("name", GOLDEN)
 def test_bfloat16_stays_close(golden_dir, name):
     checkpoint = read_big_vision(golden_dir / f"{name}.npz")

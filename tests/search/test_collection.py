@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 from tests.search.conftest import draw_photos
 
-from siglip2.encoder import sigmoid
 from siglip2.errors import InvalidInput
 from siglip2.search.collection import Collection
+from siglip2.similarity import sigmoid
 
 
 def test_a_photo_finds_itself(collection, photos):

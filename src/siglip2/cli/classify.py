@@ -80,6 +80,8 @@ def classify(
             multi_label=multi_label,
             threshold=threshold,
         )
+    ready.embed_labels()
+    encoder.release_text_tower()  # only photos come now
     results = ready.stream(
         found,
         top_k=top_k,

@@ -51,7 +51,7 @@ def score(
 
     import numpy as np
 
-    from siglip2.encoder import sigmoid
+    from siglip2.similarity import sigmoid
 
     encoder = model.load()
     embedded = encoder.embed_texts(sentences)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from siglip2.encoder import Encoder, PatchFeatures, to_unit_length
+from siglip2.encoder import Encoder, PatchFeatures
 from siglip2.errors import InvalidImage
 from siglip2.evals.images import ImageFile
 from siglip2.progress import progress_bar
+from siglip2.similarity import to_unit_length
 
 _CHUNK = 512
 """Pictures whose bytes are in memory at a time."""

@@ -8,13 +8,14 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from siglip2.encoder import Encoder, PatchFeatures, to_unit_length
+from siglip2.encoder import Encoder, PatchFeatures
 from siglip2.errors import Siglip2Error
 from siglip2.evals import protocol as protocols
 from siglip2.evals.cache import EmbeddingCache
 from siglip2.evals.images import ImageFile
 from siglip2.evals.results import Outcome
 from siglip2.prompts import label_prompts, resolve_templates
+from siglip2.similarity import to_unit_length
 
 T = TypeVar("T")
 

@@ -42,3 +42,7 @@ class Runtime(Protocol):
     def encode_texts(self, ids: np.ndarray) -> np.ndarray:
         """Run the text tower on (T, context_length) token ids; (T, E) float32, not normalised."""
         ...
+
+    def release_text_tower(self) -> None:
+        """Free the text tower's memory; the next texts bring it back from its file."""
+        ...

@@ -124,12 +124,16 @@ class OpenVinoRuntime:
                 pooled[part] = outputs(POOLED)
         return pooled
 
+    def release_text_tower(self) -> None:
+        """Free the text tower's memory; the next texts compile it again, which takes about a second."""
+        self._text.release()
+
     def _compile(self, graph: ov.Model) -> ov.CompiledModel:
         return self._core.compile_model(graph, "CPU", self._options)
 
 
 class _Tower:
-    """One compiled graph and its idle inference requests."""
+    """One graph, compiled when it is first used, and its idle inference requests."""
 
     def __init__(
         self,
@@ -141,30 +145,42 @@ class _Tower:
         self._compile = compile_graph
         self._files = [file for file in files if file is not None]
         self._compiled: ov.CompiledModel | None = None
+        self._pages_held = False
         self._idle: list[ov.InferRequest] = []
         self._lock = threading.Lock()
 
     @contextmanager
     def run(self, inputs: dict[str, np.ndarray]) -> Iterator[Callable[[str], np.ndarray]]:
         """Run once; gives a function from an output's name to its values, valid inside the block."""
-        request = self._borrow()
+        compiled, request = self._borrow()
         try:
             request.infer({name: ov.Tensor(value) for name, value in inputs.items()})
             yield lambda name: _values(request.get_tensor(name))
         finally:
             with self._lock:
-                self._idle.append(request)
-                if self._files:
+                # Released meanwhile: the request goes, and with it the last of what was compiled for it.
+                if compiled is self._compiled:
+                    self._idle.append(request)
+                if self._pages_held:
                     for file in self._files:
                         release_pages(file)
-                    self._files = []
+                    self._pages_held = False
                     trim_heap()
 
-    def _borrow(self) -> ov.InferRequest:
+    def release(self) -> None:
+        """Forget what was compiled; running requests finish."""
+        with self._lock:
+            self._idle.clear()
+            self._compiled = None
+        trim_heap()
+
+    def _borrow(self) -> tuple[ov.CompiledModel, ov.InferRequest]:
         with self._lock:
             if self._compiled is None:
                 self._compiled = self._compile(self._build())
-            return self._idle.pop() if self._idle else self._compiled.create_infer_request()
+                self._pages_held = bool(self._files)
+            request = self._idle.pop() if self._idle else self._compiled.create_infer_request()
+            return self._compiled, request
 
 
 def resolve_precision(core: ov.Core, precision: Precision) -> Precision:

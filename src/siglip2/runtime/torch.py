@@ -40,6 +40,7 @@ class TorchRuntime:
             InvalidInput: a device that is not there, or int8.
         """
         self.config = checkpoint.config
+        self._checkpoint = checkpoint
         self.device = device or best_device()
         if precision == "auto":
             precision = "bfloat16" if self.device.startswith("cuda") else "float32"
@@ -77,8 +78,30 @@ class TorchRuntime:
     def encode_texts(self, ids: np.ndarray) -> np.ndarray:
         """Run the text tower; (T, context_length) ids to (T, E) float32."""
         with self._lock, torch.inference_mode():
+            self._restore_text_tower()
             tokens = torch.from_numpy(np.asarray(ids, np.int64)).to(self.device)
             return self.model.text_model(tokens).pooled.float().cpu().numpy()
+
+    def release_text_tower(self) -> None:
+        """Free the text tower's memory; the next texts read it again."""
+        with self._lock:
+            self.model.text_model.to("meta")
+
+    def _restore_text_tower(self) -> None:
+        tower = self.model.text_model
+        if not tower.head.weight.is_meta:
+            return
+        prefix = "text_model."
+        tower.load_state_dict(
+            {
+                name.removeprefix(prefix): torch.from_numpy(np.array(self._checkpoint.read(name))).to(
+                    self.device, self._dtype
+                )
+                for name in self._checkpoint.tensors
+                if name.startswith(prefix)
+            },
+            assign=True,
+        )
 
 
 def load_model(checkpoint: Checkpoint) -> SigLIP2:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 
-from siglip2.encoder import Encoder, load, sigmoid
+from siglip2.encoder import Encoder, load
 from siglip2.errors import InvalidInput
 from siglip2.inputs.sources import ImageSource
 from siglip2.search.files import absolute
@@ -25,6 +25,7 @@ from siglip2.search.store import Store
 from siglip2.search.table import Hits, row_batches
 from siglip2.search.vector_search import Mode, VectorSearch
 from siglip2.search.video import real_path
+from siglip2.similarity import sigmoid
 
 if TYPE_CHECKING:
     import pyarrow as pa

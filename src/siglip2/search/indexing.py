@@ -8,13 +8,14 @@ from typing import TypeAlias
 
 import numpy as np
 
-from siglip2.encoder import Encoder, to_unit_length
+from siglip2.encoder import Encoder
 from siglip2.errors import InvalidImage, InvalidInput
 from siglip2.search.decoders import DecodedPhoto, Photo, decode_photos
 from siglip2.search.files import find_photos, is_regular
 from siglip2.search.rows import NO_FACTS, BrokenFile, NewRow, SeenFile, StoredModel
 from siglip2.search.store import Store
 from siglip2.search.video import frame_place, has_ffmpeg, is_video, key_frames, real_path
+from siglip2.similarity import to_unit_length
 
 GROUP = 8
 """Batches of files per commit at most, where their contents are known and nothing is embedded."""

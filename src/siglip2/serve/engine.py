@@ -9,7 +9,7 @@ from time import perf_counter
 
 import numpy as np
 
-from siglip2.encoder import Encoder, sigmoid, to_unit_length
+from siglip2.encoder import Encoder
 from siglip2.errors import InvalidImage
 from siglip2.inputs.decode import FORMATS
 from siglip2.inputs.image import PreparedImage
@@ -18,6 +18,7 @@ from siglip2.serve.errors import bad_request, overloaded, unusable_image
 from siglip2.serve.settings import EngineSettings
 from siglip2.serve.text_cache import TextCache
 from siglip2.serve.timings import timed
+from siglip2.similarity import sigmoid, to_unit_length
 
 FEW_REQUESTS = 4
 """Whose images are waited for however long they take: one large request is no rush."""

@@ -19,13 +19,14 @@ from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
-from siglip2.encoder import Encoder, load, to_unit_length
+from siglip2.encoder import Encoder, load
 from siglip2.errors import InvalidInput
 from siglip2.inputs.image import PreparedImage
 from siglip2.serve.app import create_app
 from siglip2.serve.engine import Engine, embed_token_ids
 from siglip2.serve.errors import overloaded
 from siglip2.serve.settings import ServeSettings
+from siglip2.similarity import to_unit_length
 
 IMAGES, TEXTS, DOORS = "images", "texts", "doors"
 MAX_QUEUED = 1024

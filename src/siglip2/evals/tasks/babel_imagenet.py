@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from siglip2.encoder import to_unit_length
 from siglip2.errors import InvalidInput
 from siglip2.evals.class_names import imagenet
 from siglip2.evals.intervals import mean, share
@@ -18,6 +17,7 @@ from siglip2.evals.metrics.ranking import class_ranks
 from siglip2.evals.results import Outcome
 from siglip2.evals.task import Context, DataSet, MissingData
 from siglip2.evals.tasks.zero_shot import ZeroShotClassification
+from siglip2.similarity import to_unit_length
 
 FEWEST_CLASSES = 100
 """Languages that name fewer of the classes at hand are left out."""

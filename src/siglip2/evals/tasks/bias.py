@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from siglip2.encoder import to_unit_length
 from siglip2.evals.intervals import Measure, resampled, share
 from siglip2.evals.readers import flickr8k
 from siglip2.evals.results import Outcome
 from siglip2.evals.task import Context, DataSet
 from siglip2.evals.tasks.zero_shot import ZeroShotClassification
+from siglip2.similarity import to_unit_length
 
 PROMPTS = (("a photo of a man", "a photo of men"), ("a photo of a woman", "a photo of women"))
 """The paper does not say: which words it compares, but an example with "men" and "women"."""

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from siglip2.encoder import to_unit_length
 from siglip2.errors import InvalidInput
 from siglip2.prompts import canonicalize, label_prompts, resolve_templates
 from siglip2.serve.contents import LONE_SURROGATE, TextInput, check_texts
 from siglip2.serve.errors import bad_request
 from siglip2.serve.routes.shapes import Encoded, encode_texts
 from siglip2.serve.service import Service
+from siglip2.similarity import to_unit_length
 
 CHARACTERS_A_TEXT = 100
 """What remembering a text takes beyond its characters."""
