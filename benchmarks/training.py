@@ -59,6 +59,7 @@ def main(
     device: str = "cpu",
     batch: int = 4,
     rounds: int = 3,
+    steps: int = 1,
     width: int = 768,
     depth: int = 12,
     vocabulary: int = 32_000,
@@ -79,7 +80,8 @@ def main(
     Args:
         device: cpu or cuda.
         batch: pairs a step.
-        rounds: steps counted of each.
+        rounds: counted of each.
+        steps: of a round, one after the other as in a run; a GPU starts on the next before the last is done.
         width: of both towers.
         depth: of both towers.
         vocabulary: of the text tower; the published one has 256,000 pieces.
@@ -110,13 +112,15 @@ def main(
 
         experiment.use()
     found = facts(device) | {"batch": batch, "width": width, "depth": depth, "vocabulary": vocabulary}
-    found |= {"compiled": compiled, "keep": keep, "rounds": rounds}
+    found |= {"compiled": compiled, "keep": keep, "rounds": rounds, "steps_a_round": steps}
     found["steps"] = {
-        each: _compare(_recipe(batch, width, depth, vocabulary, each), device, rounds, compiled, alone)
+        each: _compare(
+            _recipe(batch, width, depth, vocabulary, each), device, (rounds, steps), compiled, alone
+        )
         for each in precisions
     }
     if whole:
-        found["whole"] = _whole_recipe(whole, device, rounds, compiled, depth)
+        found["whole"] = _whole_recipe(whole, device, (rounds, steps), compiled, depth)
     if memory:
         found["loss_megabytes"] = {
             kind: {ranks * LOCAL_BATCH: _point(kind, ranks) for ranks in RANKS}
@@ -127,7 +131,9 @@ def main(
         write_section(found)
 
 
-def _compare(recipe: Recipe, device: str, rounds: int, compiled: bool, alone: bool) -> dict[str, Any]:
+def _compare(
+    recipe: Recipe, device: str, rounds: tuple[int, int], compiled: bool, alone: bool
+) -> dict[str, Any]:
     """Rates of both, and the share of the device's peak where that is known."""
     batch, precision = recipe.sources[0].images_per_batch, recipe.precision
     steps = {"siglip2": _our_step(replace(recipe, compile=compiled), device)}
@@ -148,7 +154,9 @@ def _compare(recipe: Recipe, device: str, rounds: int, compiled: bool, alone: bo
     return found
 
 
-def _whole_recipe(batch: int, device: str, rounds: int, compiled: bool, depth: int) -> list[dict[str, Any]]:
+def _whole_recipe(
+    batch: int, device: str, rounds: tuple[int, int], compiled: bool, depth: int
+) -> list[dict[str, Any]]:
     """Each stage of the published recipe on random pictures and texts, ready on the device."""
     recipe = base_patch16_256()
     vision, text = (replace(each, depth=depth) for each in (recipe.model.vision, recipe.model.text))
@@ -170,16 +178,24 @@ def _whole_recipe(batch: int, device: str, rounds: int, compiled: bool, depth: i
     return found
 
 
-def _fastest(steps: dict[str, Callable[[], None]], device: str, rounds: int) -> dict[str, float]:
-    """Seconds of the fastest round of each; all take turns, and one before does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(rounds + 1):
-        for name, step in steps.items():
+def _fastest(kinds: dict[str, Callable[[], None]], device: str, rounds: tuple[int, int]) -> dict[str, float]:
+    """Seconds a step in the fastest round of each; all take turns, and one before does not count.
+
+    Args:
+        kinds: a step of each.
+        device: where they run.
+        rounds: how many count, and steps of each.
+    """
+    turns, steps = rounds
+    seconds: dict[str, list[float]] = {name: [] for name in kinds}
+    for turn in range(turns + 1):
+        for name, step in kinds.items():
             _wait(device)
             started = time.perf_counter()
-            step()
+            for _ in range(steps):
+                step()
             _wait(device)
-            took = time.perf_counter() - started
+            took = (time.perf_counter() - started) / steps
             print(f"{name}: {took:.4f} s" + " with compilation" * (turn == 0), file=sys.stderr, flush=True)
             if turn:
                 seconds[name].append(took)

@@ -88,10 +88,12 @@ def _stages(stages: list[dict[str, Any]]) -> list[str]:
 def _introduction(found: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     shape = f"width {found['width']}, {found['depth']} blocks, {found['vocabulary']:,} pieces"
+    steps = found.get("steps_a_round", 1)
+    rounds = f"{found['rounds']} rounds{f' of {steps} steps' if steps > 1 else ''} in turn"
     kept = " Both keep the memory they free." if found["keep"] and found["device"] == "cpu" else ""
     return (
         f"One training step of B/16-256 ({shape}) with the sigmoid loss and AdamW on a batch of "
-        f"{found['batch']}, fastest of {found['rounds']} rounds in turn, on {found['machine']}; "
+        f"{found['batch']}, fastest of {rounds}, on {found['machine']}; "
         f"{found['date']}, load {found['load']} before; {versions}."
         f"{' Ours is compiled block by block.' if found['compiled'] else ''}{kept}"
     )
