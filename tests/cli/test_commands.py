@@ -66,7 +66,16 @@ def test_classify_prints_tab_separated_lines_in_a_pipe(siglip2, photos):
     assert sum(float(row[2]) for row in rows[:3]) == pytest.approx(1, abs=1e-4)
 
 
-def test_classify_holds_one_tower_at_a_time(siglip2, photos, monkeypatch):
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("classify", *LABELS),
+        ("score", "--texts", "a cat"),
+        ("features", "--phrase", "a cat", "--output-dir", "."),
+    ],
+    ids=lambda command: command[0],
+)
+def test_one_tower_is_held_at_a_time(siglip2, photos, monkeypatch, command):
     from siglip2.runtime.openvino import OpenVinoRuntime
 
     held: list[tuple[bool, bool]] = []
@@ -78,8 +87,9 @@ def test_classify_holds_one_tower_at_a_time(siglip2, photos, monkeypatch):
         return features
 
     monkeypatch.setattr(OpenVinoRuntime, "encode_images", watched)
-    assert siglip2("classify", str(photos), *LABELS)[0] == 0
-    assert held == [(True, False)]
+    name, *options = command
+    assert siglip2(name, str(photos), *options)[0] == 0
+    assert set(held) == {(True, False)}
 
 
 def test_classify_as_json_and_csv(siglip2, photos):

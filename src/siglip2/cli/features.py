@@ -53,6 +53,7 @@ def features(
 
     encoder = model.load()
     text = encoder.embed_texts([phrase])[0] if phrase else None
+    encoder.release_text_tower()  # only photos come now
     broken = BrokenPhotos()
     with progress_bar("photos", len(found), enabled=wants_progress(len(found))) as advance:
         for index, (photo, target) in enumerate(zip(found, targets, strict=True)):

@@ -55,6 +55,7 @@ def score(
 
     encoder = model.load()
     embedded = encoder.embed_texts(sentences)
+    encoder.release_text_tower()  # only photos come now
     writer = open_writer(COLUMNS, as_json=json, as_csv=csv, texts=sentences)
     broken = BrokenPhotos()
     results = encoder.stream_images(found, progress=wants_progress(len(found)), **asdict(image))
