@@ -231,6 +231,9 @@ def test_fingerprint_follows_weights_pixels_and_case_but_not_the_runtime(tmp_pat
         def encode_texts(self, ids: np.ndarray) -> np.ndarray:
             raise NotImplementedError
 
+        def prepare_text_tower(self) -> None:
+            raise NotImplementedError
+
         def release_text_tower(self) -> None:
             raise NotImplementedError
 

@@ -251,6 +251,7 @@ class Encoder:
         remaining = iter(texts)
         with progress_bar("texts", total, enabled=progress) as advance:
             while batch := list(islice(remaining, size)):
+                self.runtime.prepare_text_tower()  # while the vocabulary is read, a second for a large one
                 parts.append(to_unit_length(self.runtime.encode_texts(self.text_preprocessor(batch))))
                 advance(len(batch))
         return np.concatenate(parts)

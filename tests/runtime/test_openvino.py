@@ -112,6 +112,32 @@ def test_a_tower_is_compiled_when_it_is_used(tmp_path: Path) -> None:
     assert runtime._text._compiled is None
 
 
+def test_a_prepared_text_tower_is_compiled_once(tmp_path: Path) -> None:
+    runtime = OpenVinoRuntime(saved_checkpoint(CONFIG, tmp_path), precision="float32")
+    runtime.prepare_text_tower()
+    prepared = runtime._text._compiled
+    assert prepared is not None
+    runtime.prepare_text_tower()
+    runtime.encode_texts(random_ids(CONFIG, 2))
+    assert runtime._text._compiled is prepared
+
+
+def test_a_compilation_that_failed_is_tried_again(tmp_path: Path) -> None:
+    runtime = OpenVinoRuntime(saved_checkpoint(CONFIG, tmp_path), precision="float32")
+    compile_graph, failures = runtime._text._compile, [MemoryError("no room")]
+
+    def flaky(graph):
+        if failures:
+            raise failures.pop()
+        return compile_graph(graph)
+
+    runtime._text._compile = flaky
+    runtime.prepare_text_tower()
+    with pytest.raises(MemoryError, match="no room"):
+        runtime.encode_texts(random_ids(CONFIG, 2))
+    assert runtime.encode_texts(random_ids(CONFIG, 2)).shape == (2, 48)
+
+
 def test_a_released_text_tower_comes_back(tmp_path: Path) -> None:
     runtime = OpenVinoRuntime(saved_checkpoint(CONFIG, tmp_path), precision="float32")
     images, ids = random_images(CONFIG, 2), random_ids(CONFIG, 3)
@@ -194,7 +220,8 @@ def test_the_residual_stream_is_in_bfloat16(tmp_path: Path) -> None:
     with tower.run({"patches": np.zeros((1, 16, 768), np.float32)}) as outputs:
         assert outputs("patch_features").dtype == outputs("pooled").dtype == np.float32
     assert tower._compiled is not None
-    information = [node.get_rt_info() for node in tower._compiled.get_runtime_model().get_ordered_ops()]
+    nodes = tower._compiled.result().get_runtime_model().get_ordered_ops()
+    information = [node.get_rt_info() for node in nodes]
     sums = [
         each["runtimePrecision"].astype(str)
         for each in information

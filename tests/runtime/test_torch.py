@@ -41,6 +41,9 @@ def test_a_released_text_tower_comes_back(golden_dir, precision):
     parameters = list(runtime.model.text_model.parameters())
     assert all(parameter.is_meta for parameter in parameters)
     assert not any(parameter.is_meta for parameter in runtime.model.vision_model.parameters())
+    runtime.prepare_text_tower()
+    assert not any(parameter.is_meta for parameter in runtime.model.text_model.parameters())
+    runtime.release_text_tower()
     np.testing.assert_array_equal(runtime.encode_texts(ids), before)
     back = list(runtime.model.text_model.parameters())
     assert sum(parameter.numel() for parameter in back) == held

@@ -43,6 +43,10 @@ class Runtime(Protocol):
         """Run the text tower on (T, context_length) token ids; (T, E) float32, not normalised."""
         ...
 
+    def prepare_text_tower(self) -> None:
+        """Begin to make the text tower ready, where it is not: texts are about to come."""
+        ...
+
     def release_text_tower(self) -> None:
         """Free the text tower's memory; the next texts bring it back from its file."""
         ...

@@ -4,6 +4,7 @@ import logging
 import mmap
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -124,6 +125,10 @@ class OpenVinoRuntime:
                 pooled[part] = outputs(POOLED)
         return pooled
 
+    def prepare_text_tower(self) -> None:
+        """Begin to compile the text tower in the background, where it is not compiled."""
+        self._text.prepare()
+
     def release_text_tower(self) -> None:
         """Free the text tower's memory; the next texts compile it again, which takes about a second."""
         self._text.release()
@@ -144,7 +149,7 @@ class _Tower:
         self._build = build
         self._compile = compile_graph
         self._files = [file for file in files if file is not None]
-        self._compiled: ov.CompiledModel | None = None
+        self._compiled: Future[ov.CompiledModel] | None = None
         self._pages_held = False
         self._idle: list[ov.InferRequest] = []
         self._lock = threading.Lock()
@@ -167,6 +172,11 @@ class _Tower:
                     self._pages_held = False
                     trim_heap()
 
+    def prepare(self) -> None:
+        """Begin to compile."""
+        with self._lock:
+            self._compile_once()
+
     def release(self) -> None:
         """Forget what was compiled; running requests finish."""
         with self._lock:
@@ -174,13 +184,24 @@ class _Tower:
             self._compiled = None
         trim_heap()
 
-    def _borrow(self) -> tuple[ov.CompiledModel, ov.InferRequest]:
+    def _borrow(self) -> tuple[Future[ov.CompiledModel], ov.InferRequest]:
         with self._lock:
-            if self._compiled is None:
-                self._compiled = self._compile(self._build())
-                self._pages_held = bool(self._files)
-            request = self._idle.pop() if self._idle else self._compiled.create_infer_request()
-            return self._compiled, request
+            compiled = self._compile_once()
+            try:
+                model = compiled.result()
+            except BaseException:
+                self._compiled = None  # the next call tries again
+                raise
+            return compiled, self._idle.pop() if self._idle else model.create_infer_request()
+
+    def _compile_once(self) -> Future[ov.CompiledModel]:
+        if self._compiled is None:
+            graph = self._build()
+            self._pages_held = bool(self._files)
+            thread = ThreadPoolExecutor(1, thread_name_prefix="siglip2-compile")
+            self._compiled = thread.submit(self._compile, graph)
+            thread.shutdown(wait=False)
+        return self._compiled
 
 
 def resolve_precision(core: ov.Core, precision: Precision) -> Precision:

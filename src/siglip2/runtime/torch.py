@@ -82,6 +82,11 @@ class TorchRuntime:
             tokens = torch.from_numpy(np.asarray(ids, np.int64)).to(self.device)
             return self.model.text_model(tokens).pooled.float().cpu().numpy()
 
+    def prepare_text_tower(self) -> None:
+        """Read the text tower again, if it was released."""
+        with self._lock:
+            self._restore_text_tower()
+
     def release_text_tower(self) -> None:
         """Free the text tower's memory; the next texts read it again."""
         with self._lock:
