@@ -2,13 +2,14 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
+from siglip2.data.as_asked import PerSample, Pictures
 from siglip2.data.selection import Languages
 from siglip2.data.sharded import ShardedImages
 from siglip2.data.source import CaptionedSource, Region
@@ -53,10 +54,10 @@ class Blend:
         self.places = epoch_places([len(part) for part in parts], weights)
         self._ends = np.cumsum(self.places)
         self.classes = self._classes()
-        self.images = _BlendedPictures(self)
-        self.captions = _Blended(self, lambda part, index: part.captions[index])
+        self.images = Pictures(self)
+        self.captions = PerSample(self, self.texts)
         with_boxes = any(len(part.regions) for part in parts)
-        self.regions = _Blended(self, _regions) if with_boxes else ()
+        self.regions = PerSample(self, self.boxes) if with_boxes else ()
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -78,6 +79,17 @@ class Blend:
         for number, found in read.items():
             pictures[located[:, 0] == number] = found
         return pictures
+
+    def texts(self, place: int) -> Sequence[str]:
+        """Captions of a place."""
+        part, index = self.locate(place)
+        return self.parts[part].captions[index]
+
+    def boxes(self, place: int) -> Sequence[Region]:
+        """Boxes with phrases of a place."""
+        part, index = self.locate(place)
+        regions = self.parts[part].regions
+        return regions[index] if len(regions) else ()
 
     def _classes(self) -> np.ndarray:
         classes, before = [], 0
@@ -170,38 +182,3 @@ def _part(entry: dict[str, Any], beside: Path, size: int) -> CaptionedSource:
     if "languages" in entry:
         return by_language(folder, size, entry["languages"], **options)
     return ShardedImages(folder, size, **options)
-
-
-def _regions(part: CaptionedSource, index: int) -> Sequence[Region]:
-    return part.regions[index] if len(part.regions) else ()
-
-
-class _BlendedPictures:
-    def __init__(self, blend: Blend):
-        self._blend = blend
-
-    def __len__(self) -> int:
-        return len(self._blend)
-
-    def __getitem__(self, indices: Any) -> np.ndarray:
-        return self._blend.pictures(np.arange(len(self))[indices])
-
-
-class _Blended(Sequence[Any]):
-    """Something of every sample, by place."""
-
-    def __init__(self, blend: Blend, read: Callable[[CaptionedSource, int], Any]):
-        self._blend, self._read = blend, read
-
-    def __len__(self) -> int:
-        return len(self._blend)
-
-    @overload
-    def __getitem__(self, index: int) -> Any: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Any]: ...
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        part, own = self._blend.locate(range(len(self))[index])
-        return self._read(self._blend.parts[part], own)

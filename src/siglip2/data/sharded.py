@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, overload
 
 import numpy as np
 
+from siglip2.data.as_asked import PerSample, Pictures
 from siglip2.data.captioned import stack_images
 from siglip2.data.inspection import Inspection, read_table
 from siglip2.data.random_access import RandomAccess
@@ -76,9 +76,9 @@ class ShardedImages:
             most_broken=most_broken,
         )
         self.classes = np.full(len(self.samples), -1)
-        self.images = _Pictures(self)
-        self.captions = _Captions(self)
-        self.regions = _Regions(self) if any(each.num_regions for each in self.samples) else ()
+        self.images = Pictures(self)
+        self.captions = PerSample(self, self.texts)
+        self.regions = PerSample(self, self.boxes) if any(each.num_regions for each in self.samples) else ()
         self._folder = folder
         self._own = threading.local()
         self._readers: list[RandomAccess] = []
@@ -147,44 +147,3 @@ class ShardedImages:
         if not self.samples[index].num_regions:
             return ()
         return tuple((each.box, each.phrase) for each in self.description(index).regions)
-
-
-class _Pictures:
-    def __init__(self, source: ShardedImages):
-        self._source = source
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, indices: Any) -> np.ndarray:
-        return self._source.pictures(np.arange(len(self))[indices])
-
-
-class _PerSample(Sequence[Any]):
-    def __init__(self, source: ShardedImages):
-        self._source = source
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    @overload
-    def __getitem__(self, index: int) -> Any: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Any]: ...
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return [self._read(each) for each in range(*index.indices(len(self)))]
-        return self._read(range(len(self))[index])
-
-    def _read(self, index: int) -> Any:
-        raise NotImplementedError
-
-
-class _Captions(_PerSample):
-    def _read(self, index: int) -> tuple[str, ...]:
-        return self._source.texts(index)
-
-
-class _Regions(_PerSample):
-    def _read(self, index: int) -> tuple[Region, ...]:
-        return self._source.boxes(index)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
@@ -11,8 +10,8 @@ from siglip2.evals.formats.dense import DenseImages
 from siglip2.evals.intervals import mean
 from siglip2.evals.metrics.depth import depth_errors, normal_errors, normals_from_depth
 from siglip2.evals.results import Outcome
-from siglip2.evals.task import Context, DataSet
-from siglip2.evals.tasks.segmentation import ReadDense
+from siglip2.evals.task import Context
+from siglip2.evals.tasks.dense_probe import DenseProbe
 
 BINS = 256
 NEAREST, FARTHEST = 0.001, 10.0
@@ -20,38 +19,20 @@ NEAREST, FARTHEST = 0.001, 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class DepthProbe:
+class DepthProbe(DenseProbe):
     """RMSE of depth in metres: 256 bins between 1 mm and 10 m, the mean weighted by the head's shares.
 
     Differs from the paper: an L1 loss of log depth in place of the scale-invariant one, whole images.
-
-    Attributes:
-        read: images and depths of a split.
-        head: `linear` or `dpt`.
-        steps: of fitting.
     """
 
-    name: str
-    title: str
-    data: tuple[DataSet, ...]
-    read: ReadDense
-    train_split: str = "train"
-    test_split: str = "test"
-    head: Literal["linear", "dpt"] = "linear"
-    steps: int = 1000
-    published: str | None = None
     main: str = field(default="rmse", init=False)
-    trains: bool = field(default=True, init=False)
 
     def run(self, context: Context) -> Outcome:
         """Measure."""
         import torch
 
-        from siglip2.evals.probes.dense_head import apply_head, fit_head, with_pooled
-
         train = self.read(context, self.data[0], self.train_split)
-        test = self.read(context, self.data[0], self.test_split)
-        test = test.take(context.limited(len(test.images)))
+        test = self.limited_split(context, self.test_split)
         centres = torch.linspace(NEAREST, FARTHEST, BINS)
 
         def metres(output: torch.Tensor) -> torch.Tensor:
@@ -63,14 +44,12 @@ class DepthProbe:
             return (metres(output)[valid].log() - target[valid].log()).abs().mean()
 
         depths = list(train.depths())
-        features = [with_pooled(each) for each in context.patches(train.images)]
-        head = fit_head(features, depths, BINS, loss, head=self.head, steps=self.steps, seed=context.seed)
+        head = self.fit(context, train, depths, BINS, loss)
         typical = float(np.concatenate([each[each > 0] for each in depths]).mean())
         errors, constant = [], []
-        tested = context.cache.patches(test.images, progress=context.progress)
-        for each, target in zip(tested, test.depths(), strict=True):
-            output = torch.from_numpy(apply_head(head, with_pooled(each), target.shape)).permute(2, 0, 1)
-            errors.append(depth_errors(metres(output[None])[0].numpy(), target))
+        for output, target in self.outputs(context, head, test, test.depths()):
+            told = metres(torch.from_numpy(output).permute(2, 0, 1)[None])[0].numpy()
+            errors.append(depth_errors(told, target))
             constant.append(depth_errors(np.full(target.shape, typical), target)["rmse"])
         return Outcome(
             measures={name: mean(np.array([error[name] for error in errors])) for name in errors[0]},
@@ -81,41 +60,25 @@ class DepthProbe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NormalsProbe:
+class NormalsProbe(DenseProbe):
     """Angular RMSE of surface normals in degrees; normals are derived from the depth pictures.
 
     Differs from the paper: NYUv2's and NAVI's normals come with the data; here they follow from depth and the
     focal length.
 
     Attributes:
-        read: images and depths of a split.
         focal: focal length in widths of the image; None where the data give one for each.
-        head: `linear` or `dpt`.
-        steps: of fitting.
     """
 
-    name: str
-    title: str
-    data: tuple[DataSet, ...]
-    read: ReadDense
     focal: float | None = None
-    train_split: str = "train"
-    test_split: str = "test"
-    head: Literal["linear", "dpt"] = "linear"
-    steps: int = 1000
-    published: str | None = None
     main: str = field(default="angular_rmse", init=False)
-    trains: bool = field(default=True, init=False)
 
     def run(self, context: Context) -> Outcome:
         """Measure."""
         import torch
 
-        from siglip2.evals.probes.dense_head import apply_head, fit_head, with_pooled
-
         train = self.read(context, self.data[0], self.train_split)
-        test = self.read(context, self.data[0], self.test_split)
-        test = test.take(context.limited(len(test.images)))
+        test = self.limited_split(context, self.test_split)
 
         def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
             valid = (target**2).sum(-1) > 0.5
@@ -123,13 +86,11 @@ class NormalsProbe:
             return (1 - (predicted * target[valid]).sum(-1)).mean()
 
         normals = list(self._normals(train))
-        features = [with_pooled(each) for each in context.patches(train.images)]
-        head = fit_head(features, normals, 3, loss, head=self.head, steps=self.steps, seed=context.seed)
+        head = self.fit(context, train, normals, 3, loss)
         typical = np.concatenate([each[(each**2).sum(-1) > 0.5] for each in normals]).mean(axis=0)
         errors, constant = [], []
-        tested = context.cache.patches(test.images, progress=context.progress)
-        for each, target in zip(tested, self._normals(test), strict=True):
-            errors.append(normal_errors(apply_head(head, with_pooled(each), target.shape[:2]), target))
+        for output, target in self.outputs(context, head, test, self._normals(test)):
+            errors.append(normal_errors(output, target))
             constant.append(normal_errors(np.broadcast_to(typical, target.shape), target)["angular_rmse"])
         return Outcome(
             measures={name: mean(np.array([error[name] for error in errors])) for name in errors[0]},

@@ -10,7 +10,8 @@ from PIL import Image
 
 from siglip2.evals.results import Example, Outcome
 from siglip2.evals.task import Context, DataSet
-from siglip2.evals.tasks.segmentation import CHANCE, ReadDense, score_masks
+from siglip2.evals.tasks.dense_probe import ReadDense
+from siglip2.evals.tasks.segmentation import CHANCE, score_masks
 from siglip2.heatmap import project_patches
 
 

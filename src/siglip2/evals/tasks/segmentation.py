@@ -1,68 +1,40 @@
 """Semantic segmentation by a head on frozen patch features (paper Table 2)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
-from siglip2.evals.formats.dense import IGNORE, DenseImages
+from siglip2.evals.formats.dense import IGNORE
 from siglip2.evals.intervals import Measure, resampled
 from siglip2.evals.metrics.segmentation import mean_iou, overlaps
 from siglip2.evals.results import Outcome
-from siglip2.evals.task import Context, DataSet
-
-ReadDense = Callable[[Context, DataSet, str], DenseImages]
+from siglip2.evals.task import Context
+from siglip2.evals.tasks.dense_probe import DenseProbe
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentationProbe:
+class SegmentationProbe(DenseProbe):
     """MIoU of a linear or DPT head, fitted to the train split.
 
     Differs from the paper: whole images at the model's own resolution, and not sliding windows.
-
-    Attributes:
-        read: images and masks of a split.
-        head: `linear` or `dpt`.
-        steps: of fitting.
     """
 
-    name: str
-    title: str
-    data: tuple[DataSet, ...]
-    read: ReadDense
-    train_split: str = "train"
-    test_split: str = "test"
-    head: Literal["linear", "dpt"] = "linear"
-    steps: int = 1000
-    published: str | None = None
     main: str = field(default="miou", init=False)
-    trains: bool = field(default=True, init=False)
 
     def run(self, context: Context) -> Outcome:
         """Measure."""
         import torch
 
-        from siglip2.evals.probes.dense_head import apply_head, fit_head, with_pooled
-
-        train = self.read(context, self.data[0], self.train_split)
-        train = train.take(context.limited(len(train.images)))
-        test = self.read(context, self.data[0], self.test_split)
-        test = test.take(context.limited(len(test.images)))
+        train = self.limited_split(context, self.train_split)
+        test = self.limited_split(context, self.test_split)
         count = len(test.class_names)
         masks = list(train.masks())
 
         def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
             return torch.nn.functional.cross_entropy(output, target.long(), ignore_index=IGNORE)
 
-        features = [with_pooled(each) for each in context.patches(train.images)]
-        head = fit_head(features, masks, count, loss, head=self.head, steps=self.steps, seed=context.seed)
-        targets = list(test.masks())
-        tested = context.cache.patches(test.images, progress=context.progress)
-        predicted = (
-            apply_head(head, with_pooled(each), target.shape).argmax(axis=-1)
-            for each, target in zip(tested, targets, strict=True)
-        )
+        head, targets = self.fit(context, train, masks, count, loss), list(test.masks())
+        predicted = (output.argmax(axis=-1) for output, _ in self.outputs(context, head, test, targets))
         scores = score_masks(predicted, targets, test.class_names)
         return Outcome(
             measures=scores.measures,

@@ -1,0 +1,76 @@
+"""What the probes of patch features share: their data, a head that is fitted, its outputs (paper Table 2)."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from siglip2.evals.formats.dense import DenseImages
+from siglip2.evals.task import Context, DataSet
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+ReadDense = Callable[[Context, DataSet, str], DenseImages]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseProbe:
+    """A head on frozen patch features, fitted to one split and measured on another.
+
+    Attributes:
+        read: images of a split, with what is to be told of each pixel.
+        head: `linear` or `dpt`.
+        steps: of fitting.
+    """
+
+    name: str
+    title: str
+    data: tuple[DataSet, ...]
+    read: ReadDense
+    train_split: str = "train"
+    test_split: str = "test"
+    head: Literal["linear", "dpt"] = "linear"
+    steps: int = 1000
+    published: str | None = None
+    trains: bool = field(default=True, init=False)
+
+    def limited_split(self, context: Context, name: str) -> DenseImages:
+        """Images of a split, no more than the run asks for."""
+        images = self.read(context, self.data[0], name)
+        return images.take(context.limited(len(images.images)))
+
+    def fit(
+        self,
+        context: Context,
+        images: DenseImages,
+        targets: Sequence[np.ndarray],
+        channels: int,
+        loss: Callable[["Tensor", "Tensor"], "Tensor"],
+    ) -> "nn.Module":
+        """Fit a head with so many output channels.
+
+        Args:
+            context: of the run.
+            images: of the train split.
+            targets: (H, W, ...) of each.
+            channels: that the loss takes.
+            loss: of (B, C, h, w) outputs and (B, h, w, ...) targets.
+        """
+        from siglip2.evals.probes.dense_head import fit_head, with_pooled
+
+        features = [with_pooled(each) for each in context.patches(images.images)]
+        return fit_head(
+            features, targets, channels, loss, head=self.head, steps=self.steps, seed=context.seed
+        )
+
+    def outputs(
+        self, context: Context, head: "nn.Module", images: DenseImages, targets: Iterable[np.ndarray]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Outputs (H, W, C) of the head for each image in the size of its target, and that target."""
+        from siglip2.evals.probes.dense_head import apply_head, with_pooled
+
+        seen = context.cache.patches(images.images, progress=context.progress)
+        for each, target in zip(seen, targets, strict=True):
+            yield apply_head(head, with_pooled(each), target.shape[:2]), target
