@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "vlm"
 MODULES = ("data", "model", "split", "measure", "train", "draw")
@@ -34,7 +35,9 @@ def options(example, shared_data, tmp_path):
         small = dict(data=shared_data, out=tmp_path / "run", limit=24, batch_size=8, steps=4, warmup=2)
         return example["train"].Options(**(small | dict(threads=1, test_captions=1) | changes))
 
-    return make
+    threads = torch.get_num_threads()
+    yield make
+    torch.set_num_threads(threads)  # other tests of this process compare bits with processes of their own
 
 
 @pytest.mark.parametrize("inputs", ["fixed", "naflex"])

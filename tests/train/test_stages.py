@@ -150,6 +150,7 @@ import tests.train.conftest as given
 import tests.train.test_stages as stages
 recipe = stages.unwrapped(stages.staged)(stages.unwrapped(given.tiny_recipe)())
 data = stages.unwrapped(stages.with_regions)(stages.unwrapped(given.tiny_data)())
+stages.torch.set_num_threads(int(sys.argv[2]))
 stages.train(recipe, data, stages.unwrapped(given.tokenize)(), Path(sys.argv[1]))
 """
 
@@ -171,7 +172,8 @@ def test_killed_runs_end_as_straight_ones(staged, with_regions, tokenize, tmp_pa
     train(staged, with_regions, tokenize, tmp_path / "straight")
     rng = np.random.default_rng(seed)
     root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(tmp_path / "killed")]
+    run, threads = str(tmp_path / "killed"), str(torch.get_num_threads())
+    command = [sys.executable, "-c", textwrap.dedent(SCRIPT), run, threads]
     moments = sorted(rng.choice(np.arange(1, 14), 3, replace=False).tolist())
     for moment in [*moments, None]:
         process = subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL)

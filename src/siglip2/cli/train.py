@@ -113,9 +113,8 @@ def train(
     from siglip2.train.prepare import load_sources, prepare_tokenizer
     from siglip2.weights.load import load_checkpoint
 
-    # Set even where it is the number already: until then MKL takes fewer threads when the machine is busy,
-    # and sums of other parts differ in their last bits.
-    torch.set_num_threads(threads or torch.get_num_threads())
+    if threads:
+        torch.set_num_threads(threads)
     if device == "cpu":
         keep_freed_memory()
     ranks = join_ranks(device, chosen.parallel)

@@ -52,8 +52,9 @@ def train(
 ) -> dict[str, Tensor]:
     """Train to the end of the recipe, or resume a run that was stopped; returns the averaged weights.
 
-    A run that was killed and resumed gives the same losses to the bit as one that was not: what a step draws
-    follows from the seed and the step alone, and the state holds everything that learns.
+    A run that was killed and resumed gives the same losses to the bit as one that was not, with as many
+    threads on the same kind of processor: what a step draws follows from the seed and the step alone, and the
+    state holds everything that learns.
 
     Args:
         recipe: what to train.
@@ -73,6 +74,9 @@ def train(
         NotFinite: three steps in a row had gradients that are not finite, or stand out by far.
     """
     # ---- model, optimisers, state ------------------------------------------------------------------
+    # Set to what it is: until then MKL takes fewer threads when the machine is busy, and sums of other parts
+    # differ in their last bits.
+    torch.set_num_threads(torch.get_num_threads())
     ranks = ranks or Ranks(device=device)
     run.mkdir(parents=True, exist_ok=True)
     state = RunState(recipe, run, ranks, initial)
