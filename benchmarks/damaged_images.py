@@ -19,10 +19,10 @@ import traceback
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from process_memory import STATUS, peak_kilobytes
 
 from siglip2.config import published_config
 from siglip2.errors import InvalidImage
@@ -210,14 +210,9 @@ def damaged_images(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
 
 
 def peak_megabytes() -> float:
-    """Most memory that this process ever held, or 0 where the system does not say.
-
-    Linux counts in `ru_maxrss` what the process held that started this one.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = status.read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+    """Most memory that this process ever held, or 0 where the system does not say."""
+    if STATUS.exists():
+        return peak_kilobytes() / 1024
     try:
         import resource
     except ImportError:  # Windows

@@ -262,10 +262,11 @@ def machine() -> dict:
 
 
 def quantize(folder: Path) -> dict:
-    from siglip2.runtime.openvino_int8 import quantize
+    from siglip2.runtime.openvino_int8 import FOLDER, quantize
     from siglip2.weights.hf import read_hf
 
-    quantize(read_hf(folder))
+    if not (folder / FOLDER / "report.json").exists():
+        quantize(read_hf(folder))
     return {}
 
 

@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
+from process_memory import peak_kilobytes
 from torch.nn import functional as F
 from training_report import LOCAL_BATCH, Precision, facts, write_section
 
@@ -422,14 +423,10 @@ def _loss_memory(kind: str, ranks: int) -> float:
 
 
 def _peak_memory(*, begin: bool = False) -> int:
-    """The most memory of this process so far, or since the last `begin`, in kB.
-
-    Not `ru_maxrss`, which a process inherits from the one that started it.
-    """
+    """The most memory of this process so far, or since the last `begin`, in kB."""
     if begin:
         Path("/proc/self/clear_refs").write_text("5")
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    return peak_kilobytes()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The towers through torch: CPU, CUDA and Apple's MPS."""
 
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -96,25 +97,24 @@ class TorchRuntime:
         tower = self.model.text_model
         if not tower.head.weight.is_meta:
             return
-        prefix = "text_model."
+        read = _tensors(self._checkpoint, "text_model.")
         tower.load_state_dict(
-            {
-                name.removeprefix(prefix): torch.from_numpy(np.array(self._checkpoint.read(name))).to(
-                    self.device, self._dtype
-                )
-                for name in self._checkpoint.tensors
-                if name.startswith(prefix)
-            },
-            assign=True,
+            {name: tensor.to(self.device, self._dtype) for name, tensor in read}, assign=True
         )
 
 
 def load_model(checkpoint: Checkpoint) -> SigLIP2:
     """The torch model with a checkpoint's weights, in float32 on the CPU."""
     model = build(checkpoint.config)
-    tensors = {name: torch.from_numpy(np.array(checkpoint.read(name))) for name in checkpoint.tensors}
-    model.load_state_dict(tensors)
+    model.load_state_dict(dict(_tensors(checkpoint)))
     return model
+
+
+def _tensors(checkpoint: Checkpoint, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Names below a prefix and weights in float32 on the CPU, one at a time."""
+    for name in checkpoint.tensors:
+        if name.startswith(prefix):
+            yield name.removeprefix(prefix), torch.from_numpy(np.array(checkpoint.read(name)))
 
 
 def best_device() -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,7 +10,9 @@ from siglip2.evals.formats.dense import DenseImages
 from siglip2.evals.task import Context, DataSet
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
+
+    from siglip2.evals.probes.dense_head import HeadName, Loss
 
 ReadDense = Callable[[Context, DataSet, str], DenseImages]
 
@@ -31,7 +33,7 @@ class DenseProbe:
     read: ReadDense
     train_split: str = "train"
     test_split: str = "test"
-    head: Literal["linear", "dpt"] = "linear"
+    head: "HeadName" = "linear"
     steps: int = 1000
     published: str | None = None
     trains: bool = field(default=True, init=False)
@@ -47,7 +49,7 @@ class DenseProbe:
         images: DenseImages,
         targets: Sequence[np.ndarray],
         channels: int,
-        loss: Callable[["Tensor", "Tensor"], "Tensor"],
+        loss: "Loss",
     ) -> "nn.Module":
         """Fit a head with so many output channels.
 
