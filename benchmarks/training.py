@@ -282,6 +282,7 @@ def _random_views(recipe: Recipe, stage: int, device: str) -> Views:
         positions=np.arange(count),
         regions=[(((0.1, 0.2, 0.8, 0.9), "thing"),)] * count,
         keys=[str(number) for number in range(count)],
+        aspects=np.ones(count),
     )
     generator = torch.Generator().manual_seed(0)
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from siglip2.data.captioned import CaptionedImages
 from siglip2.network.init import build_initialised
-from siglip2.recipes.recipe import Schedule
+from siglip2.recipes.recipe import Schedule, Source
 from siglip2.train.muon import Muon, orthogonalise
 from siglip2.train.optimizer import build_optimizers, kernel_names, schedule_factor
 from siglip2.train.sampling import draw_batch
@@ -28,6 +29,24 @@ def test_images_of_one_class_share_a_text_and_others_do_not(tiny_recipe, tiny_da
     assert len(set(batch.text_of_image[:12])) <= 4
     assert len(set(batch.text_of_image[12:])) == 5
     assert len(batch.texts) == batch.text_of_image.max() + 1
+
+
+def test_a_picture_that_comes_twice_and_equal_captions_are_no_negatives():
+    """Six pictures in a batch of 32, and two of them with the same words."""
+    captions = [[f"{index} once", f"{index} again"] for index in range(4)] + [["alike"], ["alike"]]
+    data = CaptionedImages(
+        name="few",
+        images=np.zeros((6, 4, 4, 3), np.uint8),
+        captions=captions,
+        classes=np.full(6, -1),
+    )
+    batch = draw_batch([Source(name="few", images_per_batch=32)], [data], seed=0, step=0)
+    assert len(batch.texts) == len(set(batch.texts)) == 5
+    for row, number in zip(batch.rows[0].tolist(), batch.text_of_image.tolist(), strict=True):
+        assert batch.texts[number] in captions[row]
+    own = [set(batch.text_of_image[batch.rows[0] == row].tolist()) for row in range(6)]
+    assert all(len(numbers) == 1 for numbers in own)
+    assert own[4] == own[5]
 
 
 def test_only_kernels_decay(tiny_recipe):

@@ -143,6 +143,46 @@ def test_gradients_that_are_not_finite_skip_the_step_and_then_stop(
         train(staged, with_regions, tokenize, tmp_path / "many", stop_after=6)
 
 
+def test_a_run_that_is_resumed_after_a_skipped_step_is_the_same_to_the_bit(
+    staged, with_regions, tokenize, tmp_path, monkeypatch
+):
+    """What the teacher said in a skipped step moves nothing, so that there is nothing of it to save."""
+    calls = 0
+    real = Objective.forward
+
+    def faulty(self, views, *arguments):
+        nonlocal calls
+        calls += 1
+        parts = real(self, views, *arguments)
+        return {name: value * (float("nan") if calls == 5 else 1.0) for name, value in parts.items()}
+
+    monkeypatch.setattr(Objective, "forward", faulty)
+    train(staged, with_regions, tokenize, tmp_path / "straight", stop_after=8)
+    calls = 0
+    for stop in (5, 8):
+        train(staged, with_regions, tokenize, tmp_path / "parts", stop_after=stop)
+    found = [[each for each in losses(tmp_path / run) if each[0] > 5] for run in ("straight", "parts")]
+    assert len(found[0]) == 3
+    assert found[0] == found[1]
+
+
+def test_a_second_curated_stage_compares_with_the_weights_of_its_own_beginning(
+    staged, with_regions, tokenize, tmp_path
+):
+    """Between the two the resolution changes, and so do the weights."""
+    curation = Curation(chunks=4)
+    stages = (
+        Stage(name="curated", begin=0.0, curation=curation),
+        Stage(name="larger", begin=0.4, curation=curation, image_size=24),
+    )
+    recipe = dataclasses.replace(staged, stages=stages, schedule=Schedule(num_steps=5, warmup_steps=1))
+    straight = train(recipe, with_regions, tokenize, tmp_path / "straight")
+    for stop in (1, 3, None):
+        parts = train(recipe, with_regions, tokenize, tmp_path / "parts", stop_after=stop)
+    assert losses(tmp_path / "straight") == losses(tmp_path / "parts")
+    assert all(torch.equal(straight[name], parts[name]) for name in straight)
+
+
 SCRIPT = """
 import sys
 from pathlib import Path

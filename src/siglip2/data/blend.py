@@ -34,6 +34,7 @@ class Blend:
         captions: of each place.
         regions: of each place.
         classes: (N,) of each place; those of different sources stay apart.
+        aspects: of each place.
     """
 
     def __init__(self, parts: Sequence[CaptionedSource], weights: Sequence[float], name: str = "blend"):
@@ -58,6 +59,7 @@ class Blend:
         self.captions = PerSample(self, self.texts)
         with_boxes = any(len(part.regions) for part in parts)
         self.regions = PerSample(self, self.boxes) if with_boxes else ()
+        self.aspects = PerSample(self, self.aspect) if any(len(part.aspects) for part in parts) else ()
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -90,6 +92,12 @@ class Blend:
         part, index = self.locate(place)
         regions = self.parts[part].regions
         return regions[index] if len(regions) else ()
+
+    def aspect(self, place: int) -> float:
+        """Width over height of the picture of a place."""
+        part, index = self.locate(place)
+        aspects = self.parts[part].aspects
+        return float(aspects[index]) if len(aspects) else 1.0
 
     def _classes(self) -> np.ndarray:
         classes, before = [], 0

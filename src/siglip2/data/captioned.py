@@ -24,6 +24,7 @@ class CaptionedImages:
         classes: (N,) int, images of one class share their captions; -1 where each image has its own.
         regions: for every image, boxes (x0, y0, x1, y1 in shares of the picture) with phrases; empty for
             none at all.
+        aspects: (N,) width over height of each picture before it was squashed; empty where all were squares.
     """
 
     name: str
@@ -31,6 +32,7 @@ class CaptionedImages:
     captions: Sequence[Sequence[str]]
     classes: np.ndarray
     regions: Sequence[Sequence[tuple[tuple[float, float, float, float], str]]] = ()
+    aspects: Sequence[float] | np.ndarray = ()
 
     def __post_init__(self) -> None:
         if not len(self.images) == len(self.captions) == len(self.classes):
@@ -43,16 +45,22 @@ class CaptionedImages:
         return len(self.images)
 
 
-def stack_images(encoded: Iterable[bytes], size: int) -> np.ndarray:
-    """Decode, turn upright and squash to (N, size, size, 3) uint8; transparency is laid over white."""
+def stack_images(encoded: Iterable[bytes], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Decode, turn upright and squash to squares; transparency is laid over white.
+
+    Returns:
+        (N, size, size, 3) uint8, and (N,) width over height of each before.
+    """
     pictures = list(encoded)
     if len(pictures) < MANY:
-        return np.stack([_decode(each, size) for each in pictures])
-    with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes without Python's lock
-        return np.stack(list(pool.map(partial(_decode, size=size), pictures)))
+        decoded = [_decode(each, size) for each in pictures]
+    else:
+        with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes without Python's lock
+            decoded = list(pool.map(partial(_decode, size=size), pictures))
+    return np.stack([pixels for pixels, _ in decoded]), np.array([aspect for _, aspect in decoded])
 
 
-def _decode(encoded: bytes, size: int) -> np.ndarray:
+def _decode(encoded: bytes, size: int) -> tuple[np.ndarray, float]:
     with Image.open(io.BytesIO(encoded)) as opened:
         image = ImageOps.exif_transpose(opened)
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -60,6 +68,7 @@ def _decode(encoded: bytes, size: int) -> np.ndarray:
             white = Image.new("RGBA", image.size, "white")
             image = Image.alpha_composite(white, image)
         image = image.convert("RGB")
+        aspect = image.width / image.height
         if image.size != (size, size):
             image = image.resize((size, size), Image.Resampling.BILINEAR)
-        return np.asarray(image)
+        return np.asarray(image), aspect

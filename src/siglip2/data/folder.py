@@ -31,10 +31,12 @@ def captioned_folder(folder: Path, size: int, *, most_broken: float = MOST_BROKE
         if not row.get("path") or not row.get("caption"):
             raise InvalidInput(f"{folder}, row {number} of the table: expected the columns path and caption")
         captions[row["path"]].append(row["caption"])
-    images, kept, broken = [], [], []
+    images, aspects, kept, broken = [], [], [], []
     for name, texts in captions.items():
         try:
-            images.append(stack_images([(folder / name).read_bytes()], size)[0])
+            pixels, aspect = stack_images([(folder / name).read_bytes()], size)
+            images.append(pixels[0])
+            aspects.append(float(aspect[0]))
             kept.append(texts)
         except (OSError, ValueError, SyntaxError) as error:
             broken.append(name)
@@ -47,7 +49,11 @@ def captioned_folder(folder: Path, size: int, *, most_broken: float = MOST_BROKE
             else f"the table in {folder} is empty"
         )
     return CaptionedImages(
-        name="folder", images=np.stack(images), captions=kept, classes=np.full(len(images), -1)
+        name="folder",
+        images=np.stack(images),
+        captions=kept,
+        classes=np.full(len(images), -1),
+        aspects=aspects,
     )
 
 

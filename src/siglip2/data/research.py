@@ -56,9 +56,10 @@ def tiny_imagenet(data: Path, size: int, split: str = "train") -> CaptionedImage
     entries = [json.loads(sample.files["json"]) for sample in samples]
     labels = np.array([entry["label"] for entry in entries])
     boxes = [tuple(value / TINY_SIDE for value in entry["box"]) for entry in entries]
+    images, _ = stack_images((sample.files["jpg"] for sample in samples), size)
     return CaptionedImages(
         name="tiny_imagenet",
-        images=stack_images((sample.files["jpg"] for sample in samples), size),
+        images=images,
         captions=[captions[label] for label in labels],
         classes=labels,
         regions=[[(box, names[label])] for box, label in zip(boxes, labels, strict=True)],
@@ -79,12 +80,14 @@ def coco_mini(data: Path, size: int, split: str = "train") -> CaptionedImages:
         listed = ", ".join(dict.fromkeys(name for _, name in found)) or "a photo"
         captions.append(entry["captions"]["en"] or [f"a photo of {listed}"])
         regions.append(found)
+    images, aspects = stack_images((sample.files["jpg"] for sample in samples), size)
     return CaptionedImages(
         name="coco_mini",
-        images=stack_images((sample.files["jpg"] for sample in samples), size),
+        images=images,
         captions=captions,
         classes=np.full(len(samples), -1),
         regions=regions,
+        aspects=aspects,
     )
 
 
@@ -104,11 +107,13 @@ def flickr8k(data: Path, size: int, split: str = "train") -> CaptionedImages:
             continue
         samples.append(sample)
         captions.append([text for texts in entry["captions"].values() for text in texts])
+    images, aspects = stack_images((sample.files["jpg"] for sample in samples), size)
     return CaptionedImages(
         name="flickr8k",
-        images=stack_images((sample.files["jpg"] for sample in samples), size),
+        images=images,
         captions=captions,
         classes=np.full(len(samples), -1),
+        aspects=aspects,
     )
 
 
@@ -132,9 +137,10 @@ def emoji(data: Path, size: int) -> CaptionedImages:
         for sample in read_shards(data / "emoji", "emoji72-*.tar.gz")
         if by_character.get(character := json.loads(sample.files["json"])["emoji"])
     ]
+    images, _ = stack_images((sample.files["png"] for sample, _ in samples), size)
     return CaptionedImages(
         name="emoji",
-        images=stack_images((sample.files["png"] for sample, _ in samples), size),
+        images=images,
         captions=[names for _, names in samples],
         classes=np.full(len(samples), -1),
     )

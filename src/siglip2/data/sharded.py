@@ -39,6 +39,7 @@ class ShardedImages:
         captions: texts in the languages that were asked for.
         regions: boxes with phrases.
         classes: (N,) of -1.
+        aspects: (N,) width over height of each picture before it was squashed.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class ShardedImages:
             most_broken=most_broken,
         )
         self.classes = np.full(len(self.samples), -1)
+        self.aspects = np.array([each.width / each.height for each in self.samples])
         self.images = Pictures(self)
         self.captions = PerSample(self, self.texts)
         self.regions = PerSample(self, self.boxes) if any(each.num_regions for each in self.samples) else ()
@@ -108,7 +110,7 @@ class ShardedImages:
         sample = self.samples[index]
         encoded = self._access().read(f"{sample.key}.{sample.image}")
         try:
-            return stack_images([encoded], self.size)
+            return stack_images([encoded], self.size)[0]
         except (OSError, ValueError, SyntaxError) as error:
             raise InvalidInput(
                 f"{sample.key} in {sample.shard} of {self._folder} was sound when the shards were checked "

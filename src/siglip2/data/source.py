@@ -53,4 +53,9 @@ class CaptionedSource(Protocol):
         """For every image, its boxes with phrases; empty for none at all."""
         ...
 
+    @property
+    def aspects(self) -> Sequence[float] | np.ndarray:
+        """(N,) width over height of each picture before it was squashed; empty where all were squares."""
+        ...
+
     def __len__(self) -> int: ...

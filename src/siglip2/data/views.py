@@ -45,6 +45,14 @@ class Colours:
     blurred: Bool[Tensor, " B"] | None = None
     solarised: Bool[Tensor, " B"] | None = None
 
+    def of(self, rows: Int[Tensor, " R"]) -> "Colours":
+        """Those of some pictures."""
+        chosen: dict[str, Any] = {
+            field.name: None if (drawn := getattr(self, field.name)) is None else drawn[rows]
+            for field in fields(Colours)
+        }
+        return Colours(**chosen)
+
     @staticmethod
     def of_all(parts: "Sequence[Colours]") -> "Colours":
         """Those of several sources, one after the other, drawn alike."""
@@ -134,31 +142,85 @@ def random_views(
     return colour(apply_crops(images, torch.cat(crops), (size, size)), Colours.of_all(colours))
 
 
-def mixed(
-    pixels: Float[Tensor, "B 3 H W"], generator: torch.Generator, *, probability: float
-) -> tuple[Float[Tensor, "B 3 H W"], Int[Tensor, " B"]]:
-    """Pictures into some of which a part of another is laid (CutMix, arXiv 1905.04899).
+@dataclass(frozen=True, kw_only=True)
+class Mixing:
+    """Which part of another picture is laid into each (CutMix, arXiv 1905.04899).
 
-    The part is a rectangle of a fifth to a half of the area with the picture's own shape, somewhere.
-
-    Returns:
-        The pictures, and for each the row of the picture that is to be seen in it too, or its own.
+    Attributes:
+        other: row of the other picture; a picture's own where nothing is laid into it.
+        boxes: x0, y0, x1, y1 of the part, in shares of the view.
     """
-    count, _, height, width = pixels.shape
+
+    other: Int[Tensor, " B"]
+    boxes: Float[Tensor, "B 4"]
+
+    def hides(self, row: int, box: Sequence[float]) -> bool:
+        """Whether more than half of a box of a view, in shares of it, lies under what is laid into it."""
+        if int(self.other[row]) == row:
+            return False
+        x0, y0, x1, y1 = self.boxes[row].tolist()
+        under = max(0.0, min(x1, box[2]) - max(x0, box[0])) * max(0.0, min(y1, box[3]) - max(y0, box[1]))
+        return under > 0.5 * (box[2] - box[0]) * (box[3] - box[1])
+
+
+def draw_mixing(count: int, generator: torch.Generator, *, probability: float) -> Mixing:
+    """Parts of a fifth to a half of the area with the picture's own shape, somewhere.
+
+    Args:
+        count: pictures.
+        generator: of everything random.
+        probability: share of the pictures into which something is laid.
+    """
     drawn = torch.rand(4, count, generator=generator)
     other = torch.randperm(count, generator=generator)
-    chosen = drawn[3] < probability
-    rows = torch.where(chosen, other, torch.arange(count)).to(pixels.device, non_blocking=True)
     side = (0.2 + 0.3 * drawn[0]).sqrt()
-    inside = chosen[:, None, None].to(pixels.device, non_blocking=True)
-    for size, place, axis in ((height, drawn[1], 2), (width, drawn[2], 1)):
-        begin = (place * (1 - side) * size).round()
-        end = begin + (side * size).round()
-        bounds = torch.stack([begin, end]).to(pixels.device, non_blocking=True)[..., None]
+    left, top = (place * (1 - side) for place in (drawn[2], drawn[1]))
+    return Mixing(
+        other=torch.where(drawn[3] < probability, other, torch.arange(count)),
+        boxes=torch.stack([left, top, left + side, top + side], dim=1),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """Pictures as the losses see them, for models of any size.
+
+    Attributes:
+        pictures: as they are held.
+        crops: affine maps from view to picture.
+        colours: to give them; None for their own.
+        mixing: what is laid into them; None for nothing.
+    """
+
+    pictures: UInt8[Tensor, "B S S 3"]
+    crops: Float[Tensor, "B 2 3"]
+    colours: Colours | None = None
+    mixing: Mixing | None = None
+
+    def at(self, side: int, rows: Sequence[int] | None = None) -> Float[Tensor, "R 3 side side"]:
+        """Squares of so many pixels a side, in [-1, 1]; of some rows, or of all."""
+        chosen = torch.arange(len(self.crops)) if rows is None else torch.tensor(rows, dtype=torch.long)
+        pixels = self._whole(side, None if rows is None else chosen)
+        if self.mixing is None:
+            return pixels
+        other = self.mixing.other[chosen]
+        laid = pixels[other.to(pixels.device)] if rows is None else self._whole(side, other)
+        inside = (other != chosen)[:, None, None].to(pixels.device, non_blocking=True)
+        edges = (self.mixing.boxes[chosen] * side).round()
+        bounds = edges.T.to(pixels.device, non_blocking=True)[..., None]
         # Where the pictures are: a mask of every pixel is slow to make beside a GPU.
-        at = torch.arange(size, device=pixels.device)
-        inside = inside & ((at >= bounds[0]) & (at < bounds[1])).unsqueeze(axis)
-    return torch.where(inside[:, None], pixels[rows], pixels), rows
+        at = torch.arange(side, device=pixels.device)
+        for first, last, axis in ((bounds[1], bounds[3], 2), (bounds[0], bounds[2], 1)):
+            inside = inside & ((at >= first) & (at < last)).unsqueeze(axis)
+        return torch.where(inside[:, None], laid, pixels)
+
+    def _whole(self, side: int, rows: Int[Tensor, " R"] | None) -> Tensor:
+        """Cut and coloured, before anything is laid into them."""
+        if rows is None:
+            pixels = apply_crops(self.pictures, self.crops, (side, side))
+            return pixels if self.colours is None else colour(pixels, self.colours)
+        pixels = apply_crops(self.pictures[rows.to(self.pictures.device)], self.crops[rows], (side, side))
+        return pixels if self.colours is None else colour(pixels, self.colours.of(rows))
 
 
 def _luminance(pixels: Tensor) -> Tensor:

@@ -58,6 +58,10 @@ class DistillationLoss(nn.Module):
         self._seen = self._seen + torch.cat([teacher.sum(dim=0), teacher.new_tensor([float(len(teacher))])])
         return mean_over_ranks(total, len(student) * (len(teacher) if count is None else count))
 
+    def forget(self) -> None:
+        """After a step that is skipped: what the teacher said in it moves nothing."""
+        self._seen = 0.0
+
     @torch.no_grad()
     def move_centre(self) -> None:
         """After a step: towards the mean of what the teacher said since the last one, on all ranks."""

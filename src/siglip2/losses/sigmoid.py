@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from siglip2.network.precision import without_autocast
+
 
 def sigmoid_loss(
     images: Float[Tensor, "B E"],
@@ -33,7 +35,8 @@ def sigmoid_loss(
     Raises:
         ValueError: without `positives`, the numbers of images and texts differ.
     """
-    logits = log_scale.exp() * (images.float() @ texts.float().T) + bias
+    with without_autocast(images):
+        logits = log_scale.exp() * (images.float() @ texts.float().T) + bias
     if positives is None:
         if len(images) != len(texts):
             raise ValueError(

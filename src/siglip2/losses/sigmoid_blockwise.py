@@ -16,6 +16,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from siglip2.network.precision import without_autocast
+
 
 class BlockGradients:
     """Loss and gradients of one rank's images against blocks of texts, summed as blocks come.
@@ -45,9 +47,11 @@ class BlockGradients:
     ) -> Float[Tensor, "T E"]:
         """Compare all images with some texts; returns the gradient of these texts."""
         gradient = torch.empty(texts.shape, dtype=self._images.dtype, device=texts.device)
-        for start in range(0, len(texts), block):
-            part = slice(start, start + block)
-            gradient[part] = self._add_block(_at_least_float32(texts[part]), image_groups, text_groups[part])
+        with without_autocast(texts):
+            for start in range(0, len(texts), block):
+                part = slice(start, start + block)
+                exact = _at_least_float32(texts[part])
+                gradient[part] = self._add_block(exact, image_groups, text_groups[part])
         return gradient
 
     def _add_block(self, texts: Tensor, image_groups: Tensor, text_groups: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from siglip2.network.precision import without_autocast
+
 
 def softmax_loss(
     images: Float[Tensor, "B E"],
@@ -22,7 +24,8 @@ def softmax_loss(
         log_scale: t.
         positives: which pairs belong together; None for the diagonal.
     """
-    logits = log_scale.exp() * (images.float() @ texts.float().T)
+    with without_autocast(images):
+        logits = log_scale.exp() * (images.float() @ texts.float().T)
     if positives is None:
         positives = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
     right = positives.to(logits.dtype)

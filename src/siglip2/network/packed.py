@@ -100,7 +100,7 @@ def encode_in_one_sequence(
     """
     real = patches[mask]
     sizes: list[tuple[int, int]] = [(size[0], size[1]) for size in grids.tolist()]
-    missing = -len(real) % multiple
+    missing = -len(real) % multiple if len(real) else multiple  # a rank or a part without images
     # Rows of one patch's height: any number of patches can be made of them.
     fillers = [(1, MAX_SIDE)] * (missing // MAX_SIDE) + [(1, missing % MAX_SIDE)] * (missing % MAX_SIDE > 0)
     sequence = torch.cat([real, real.new_zeros(missing, real.shape[1])])

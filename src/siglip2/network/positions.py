@@ -44,7 +44,8 @@ def grid_positions(
 ) -> Float[Tensor, "B N D"]:
     """Positions of a padded batch; padding gets the first position, as it does in the reference."""
     if bool((grids == grids[:1]).all()):  # the views of a batch are alike, and there are thousands of them
-        return _padded(table, (int(grids[0, 0]), int(grids[0, 1])), num_patches).expand(len(grids), -1, -1)
+        high, wide = grids[0].tolist() if len(grids) else (1, 1)
+        return _padded(table, (high, wide), num_patches).expand(len(grids), -1, -1)
     sizes: list[tuple[int, int]] = [(size[0], size[1]) for size in grids.tolist()]
     numbers = {size: number for number, size in enumerate(dict.fromkeys(sizes))}
     rows = torch.stack([_padded(table, size, num_patches) for size in numbers])

@@ -21,7 +21,7 @@ class ProjectionHead(nn.Module):
         self.prototypes = nn.Parameter(torch.empty(prototypes, bottleneck))
 
     def forward(self, x: Float[Tensor, "... D"]) -> Float[Tensor, "... K"]:
-        """Cosines with the K prototypes, in float32."""
+        """Cosines with the K prototypes; their product is in autocast's precision, since K is large."""
         x = F.gelu(self.fc1(x), approximate="tanh")
         x = self.fc3(F.gelu(self.fc2(x), approximate="tanh"))
         return F.normalize(x.float(), dim=-1) @ F.normalize(self.prototypes.float(), dim=-1).T

@@ -12,6 +12,7 @@ that one run shows all.
 """
 
 from dataclasses import replace
+from typing import Any
 
 from siglip2.config import ModelConfig, TextConfig, VisionConfig
 from siglip2.recipes.recipe import (
@@ -124,7 +125,8 @@ def nano(*, num_steps: int = 3_000, small: bool = False) -> Recipe:
     """
     captions = LossWeights(sigmoid=1.0, locca=1.0)
     dense = replace(captions, self_distillation=SIZE_FACTOR, masked_prediction=0.25 * SIZE_FACTOR)
-    lengths = (9, 16, 25, 36)
+    # Most of its pictures are squares.
+    native: dict[str, Any] = {"sequence_lengths": (9, 16, 25, 36), "shape_variety": 2.0}
     recipe = replace(
         nano_sigmoid(num_steps=num_steps),
         name="nano",
@@ -138,8 +140,8 @@ def nano(*, num_steps: int = 3_000, small: bool = False) -> Recipe:
             Stage(name="sigmoid and captions", begin=0.0, losses=captions),
             Stage(name="with self-distillation and masking", begin=0.8, losses=dense),
             Stage(name="at 80 pixels", begin=0.9, losses=dense, image_size=80),
-            Stage(name="NaFlex", begin=0.95, losses=captions, sequence_lengths=lengths),
-            Stage(name="curated", begin=0.98, sequence_lengths=lengths, curation=Curation(filter_ratio=0.5)),
+            Stage(name="NaFlex", begin=0.95, losses=captions, **native),
+            Stage(name="curated", begin=0.98, curation=Curation(filter_ratio=0.5), **native),
         ),
         self_supervision=SelfSupervision(
             local_share=0.5, hidden=512, bottleneck=128, prototypes=4096, local_views=8

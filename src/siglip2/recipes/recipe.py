@@ -126,6 +126,9 @@ class Stage:
             embedding is resized by the pseudo-inverse of resizing a patch, and so is the position table.
         sequence_lengths: NaFlex: one of these is drawn for each batch, and aspect ratios are kept; empty for
             square images.
+        shape_variety: NaFlex: parts of other shapes are cut from the pictures, up to so many times as wide or
+            as high as the picture is; 1 keeps its shape.
+            Differs from the paper, whose pictures have all shapes; many small data sets are of squares.
         packed: NaFlex: images of a batch follow each other in one sequence, filled up to a multiple of so
             many patches, in place of being padded to one length; 0 pads. Values and gradients are the same.
         curation: super-batches and their selection; None trains on everything.
@@ -139,6 +142,7 @@ class Stage:
     image_size: int | None = None
     patch_size: int | None = None
     sequence_lengths: tuple[int, ...] = ()
+    shape_variety: float = 1.0
     packed: int = 0
     curation: Curation | None = None
     learning_rate: float = 1.0

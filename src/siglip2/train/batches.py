@@ -14,9 +14,10 @@ from siglip2.data.views import (
     GLOBAL_AREA,
     LOCAL_AREA,
     Colours,
-    colour,
+    Mixing,
+    Shown,
     draw_colours,
-    mixed,
+    draw_mixing,
     random_views,
 )
 from siglip2.errors import InvalidInput
@@ -25,6 +26,7 @@ from siglip2.losses.masked_prediction import draw_mask
 from siglip2.recipes.recipe import Recipe, Stage
 from siglip2.train.larger_model import LargerModel, same_views
 from siglip2.train.sampling import Batch
+from siglip2.train.shapes import draw_shapes
 from siglip2.train.taught import Taught
 
 Tokenize = Callable[[Sequence[str]], np.ndarray]
@@ -105,7 +107,10 @@ class Drawn:
         pictures: per source, (B_s, S, S, 3) uint8.
         rows: per source, (B_s,) which of its pictures these are.
         shares: per source, which rows of the global batch these are.
-        crops: per source, (B_s, 2, 3) affine maps.
+        crops: (B, 2, 3) affine maps, sources one after the other.
+        grids: (B, 2) patches high and wide; None for the model's own square.
+        length: patches that each is padded to; 0 for the model's own square.
+        mixing: what is laid into the pictures; None for nothing.
         keys: per image, for messages.
         texts: of the global batch.
         own_texts: which of them are this rank's.
@@ -119,7 +124,10 @@ class Drawn:
     pictures: Sequence[Tensor]
     rows: Sequence[Tensor]
     shares: Sequence[Share]
-    crops: Sequence[Tensor]
+    crops: Tensor
+    grids: Tensor | None
+    length: int
+    mixing: Mixing | None
     keys: Sequence[str]
     texts: Sequence[str]
     own_texts: Share
@@ -151,19 +159,28 @@ def draw_views(
         rank: whose part of the texts.
         world: number of ranks.
     """
-    crops = [
-        draw_crops(share, generator, min_area=recipe.min_crop_area, flip=source.flip)
-        for source, share in zip(recipe.sources, batch.shares, strict=True)
-    ]
-    targets = None
+    crops = torch.cat(
+        [
+            draw_crops(share, generator, min_area=recipe.min_crop_area, flip=source.flip)
+            for source, share in zip(recipe.sources, batch.shares, strict=True)
+        ]
+    )
+    grids, length, targets = None, 0, None
+    if stage.sequence_lengths:
+        shape = batch.aspects, batch.shares, stage.sequence_lengths, generator
+        crops, grids, length = draw_shapes(crops, *shape, variety=stage.shape_variety)
+    mixing = _mixing(batch.shares, recipe, stage, generator)
     if stage.losses.locca:
-        targets = _decoder_targets(batch, torch.cat(crops), tokenize, generator)
+        targets = _decoder_targets(batch, crops, mixing, tokenize, generator)
     own_texts = Share.of(len(batch.texts), rank, world)
     return Drawn(
         pictures=[torch.from_numpy(images) for images in batch.images],
         rows=[torch.from_numpy(rows) for rows in batch.rows],
         shares=batch.shares,
         crops=crops,
+        grids=grids,
+        length=length,
+        mixing=mixing,
         keys=batch.keys,
         texts=batch.texts,
         own_texts=own_texts,
@@ -197,28 +214,19 @@ def finish_views(
         teacher: a larger model that says what it sees.
     """
     vision, own_texts = model.vision, drawn.own_texts
-    grids = mask = other = None
+    mask = colours = None
     text_of_image = drawn.text_of_image.to(device)
     # The pictures of all sources together, one after the other.
     pictures = torch.cat([images.to(device) for images in drawn.pictures])
-    crops = torch.cat(list(drawn.crops))
-    if stage.sequence_lengths:
-        patches, grids, mask = _native_aspect(
-            pictures, drawn.shares, crops, stage, vision.patch_size, generator
-        )
-    else:
+    if recipe.colour_jitter and drawn.grids is None:
+        colours = _colours(drawn.shares, recipe.colour_jitter, generator)
+    shown = Shown(pictures=pictures, crops=drawn.crops, colours=colours, mixing=drawn.mixing)
+    if drawn.grids is None:
         side = vision.position_grid * vision.patch_size
-        mix = 0.0 if stage.curation else recipe.mixed  # curation compares each picture with one text
-        if mix and any(len(share) < share.total for share in drawn.shares):
-            raise InvalidInput(
-                "`mixed` lays pictures of one process into each other: train in one process or set it to 0"
-            )
-        pixels = apply_crops(pictures, crops, (side, side))
-        if recipe.colour_jitter:
-            pixels = _coloured(pixels, drawn.shares, recipe.colour_jitter, generator)
-        if mix:
-            pixels, other = mixed(pixels, generator, probability=mix)
-        patches = patchify(pixels, vision.patch_size)
+        patches = patchify(shown.at(side), vision.patch_size)
+    else:
+        shape = drawn.grids, drawn.length, vision.patch_size
+        patches, mask = _native_aspect(pictures, drawn.crops, *shape)
     views: dict[str, Tensor | tuple[int, int]] = {}
     if stage.losses.self_distillation or stage.losses.masked_prediction:
         views = _distillation_views(pictures, drawn.shares, recipe, model, generator)
@@ -226,15 +234,15 @@ def finish_views(
     taught = None
     if teacher is not None:
         of_rank, remember = drawn.texts[own_texts.rows], same_views(recipe, stage)
-        taught = teacher.teach(pictures, crops, drawn.keys, of_rank, same_views=remember)
+        taught = teacher.teach(shown, drawn.keys, of_rank, same_views=remember)
     return Views(
         patches=patches,
         positions=drawn.positions.to(device),
         ids=drawn.ids.to(device),
         text_numbers=torch.arange(own_texts.first, own_texts.last, device=device),
         text_of_image=text_of_image,
-        also_true=None if other is None else text_of_image[other],
-        grids=grids,
+        also_true=None if drawn.mixing is None else text_of_image[drawn.mixing.other.to(device)],
+        grids=drawn.grids,
         mask=mask,
         targets=None if drawn.targets is None else drawn.targets.to(device),
         taught=taught,
@@ -266,45 +274,37 @@ def make_views(
     return finish_views(drawn, recipe, stage, model, generator, device)
 
 
-def _coloured(pixels: Tensor, shares: Sequence[Share], jitter: float, generator: torch.Generator) -> Tensor:
-    colours = [draw_colours(share, generator, changed=jitter, grey=jitter / 4) for share in shares]
-    return colour(pixels, Colours.of_all(colours))
+def _mixing(
+    shares: Sequence[Share], recipe: Recipe, stage: Stage, generator: torch.Generator
+) -> Mixing | None:
+    # Curation compares each picture with one text, and pictures of other shapes cannot be laid into another.
+    if not recipe.mixed or stage.curation or stage.sequence_lengths:
+        return None
+    if any(len(share) < share.total for share in shares):
+        raise InvalidInput(
+            "`mixed` lays pictures of one process into each other: train in one process or set it to 0"
+        )
+    return draw_mixing(sum(len(share) for share in shares), generator, probability=recipe.mixed)
+
+
+def _colours(shares: Sequence[Share], jitter: float, generator: torch.Generator) -> Colours:
+    drawn = [draw_colours(share, generator, changed=jitter, grey=jitter / 4) for share in shares]
+    return Colours.of_all(drawn)
 
 
 def _native_aspect(
-    pictures: Tensor,
-    shares: Sequence[Share],
-    crops: Tensor,
-    stage: Stage,
-    patch_size: int,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Crops of random shapes, each on the grid that fits them, padded to one length for the whole batch.
-
-    The pictures of these data sets are squares, so that another shape is a part of one.
-    """
-    choice = int(torch.randint(len(stage.sequence_lengths), (1,), generator=generator))
-    length = stage.sequence_lengths[choice]
-    rows: list[Tensor] = []
-    sizes: list[tuple[int, int]] = []
-    drawn = torch.cat([share.rand(generator=generator) for share in shares])
-    stretch = 2.0 ** (2 * drawn - 1)  # width to height, 1:2 to 2:1
-    for image, crop, aspect in zip(pictures, crops, stretch.tolist(), strict=True):
-        height = max(1, int((length / aspect) ** 0.5))
-        width = max(1, min(length // height, int((length * aspect) ** 0.5)))
-        shaped = crop.clone()
-        shaped[0, :2] *= min(1.0, width / height)
-        shaped[1, :2] *= min(1.0, height / width)
-        pixels = apply_crops(image[None], shaped[None], (height * patch_size, width * patch_size))
-        rows.append(patchify(pixels, patch_size)[0])
-        sizes.append((height, width))
+    pictures: Tensor, crops: Tensor, grids: Tensor, length: int, patch_size: int
+) -> tuple[Tensor, Tensor]:
+    """Patches of each picture on its own grid, padded to one length, and which of them are real."""
     device = pictures.device
-    patches = torch.zeros(len(rows), length, 3 * patch_size**2, device=device)
-    mask = torch.zeros(len(rows), length, dtype=torch.bool, device=device)
-    for index, row in enumerate(rows):
+    patches = torch.zeros(len(pictures), length, 3 * patch_size**2, device=device)
+    mask = torch.zeros(len(pictures), length, dtype=torch.bool, device=device)
+    for index, (high, wide) in enumerate(grids.tolist()):
+        part, size = slice(index, index + 1), (high * patch_size, wide * patch_size)
+        row = patchify(apply_crops(pictures[part], crops[part], size), patch_size)[0]
         patches[index, : len(row)] = row
         mask[index, : len(row)] = True
-    return patches, torch.tensor(sizes, dtype=torch.long).reshape(-1, 2), mask
+    return patches, mask
 
 
 def _distillation_views(
@@ -339,7 +339,7 @@ def _tokens(tokenize: Tokenize, texts: Sequence[str]) -> Tensor:
 
 
 def _decoder_targets(
-    batch: Batch, crops: Tensor, tokenize: Tokenize, generator: torch.Generator
+    batch: Batch, crops: Tensor, mixing: Mixing | None, tokenize: Tokenize, generator: torch.Generator
 ) -> DecoderTargets:
     """A caption for every image, and for those with a visible region a pair of box and phrase both ways."""
     texts = [caption_target(str(batch.texts[index])) for index in batch.text_of_image.tolist()]
@@ -351,7 +351,7 @@ def _decoder_targets(
             continue
         box, phrase = regions[int(share * len(regions))]
         seen = crop_box(box, maps[index])
-        if seen is None:
+        if seen is None or (mixing is not None and mixing.hides(index, seen)):
             continue
         region = Region(seen, phrase)
         texts += [referring_target(region), grounded_target(region)]

@@ -7,7 +7,9 @@ of one part; the gradients are those of the whole batch, of scale and bias too.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,8 @@ from siglip2.train.batches import Views
 from siglip2.train.pairs import detached, total, weighted_pair_losses, with_carrier
 from siglip2.train.parallel import Ranks
 from siglip2.train.split import split_views, whole_counts
+
+AS_IT_IS = nullcontext()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,7 @@ def backward_in_parts(
     number: int,
     ranks: Ranks,
     weights: LossWeights,
+    narrow: AbstractContextManager[Any] = AS_IT_IS,
 ) -> dict[str, Tensor]:
     """Add the gradients of a whole batch; returns the value of each loss.
 
@@ -61,10 +66,11 @@ def backward_in_parts(
         number: of parts.
         ranks: of the run.
         weights: of the stage.
+        narrow: autocast of the forward passes.
     """
     parts = split_views(views, number)
     states = []
-    with torch.no_grad():
+    with torch.no_grad(), narrow:
         embedded = []
         for part in parts:
             states.append(_random_state(ranks.device))
@@ -72,7 +78,7 @@ def backward_in_parts(
     sizes = [[len(each[index]) for each in embedded] for index in (0, 1)]
     images, texts = (torch.cat([each[index] for each in embedded]).requires_grad_() for index in (0, 1))
     log_scale, bias = (each.requires_grad_() for each in embedded[0][2:])
-    with torch.enable_grad():
+    with torch.enable_grad(), narrow:
         losses = weighted_pair_losses(images, texts, log_scale, bias, views, weights)
     gradients = torch.autograd.grad(total(losses), (images, texts, log_scale, bias), materialize_grads=True)
     pieces = [each.split(size) for each, size in zip(gradients[:2], sizes, strict=True)]
@@ -91,7 +97,8 @@ def backward_in_parts(
         # Dropout draws again what it drew when the part was embedded.
         _set_random_state(ranks.device, states[index])
         with ranks.last_of_several(module, last):
-            found = module(part, "losses", cached, counts)
+            with narrow:
+                found = module(part, "losses", cached, counts)
             torch.stack(list(found.values())).sum().backward()
         for name, value in found.items():
             totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach()

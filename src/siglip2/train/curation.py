@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from siglip2.network.precision import without_autocast
+
 CHUNKS = 16
 
 
@@ -30,7 +32,8 @@ def pair_losses(
         bias: b.
         same: which pairs belong together; None for the diagonal.
     """
-    logits = log_scale.exp() * (images.float() @ texts.float().T) + bias
+    with without_autocast(images):
+        logits = log_scale.exp() * (images.float() @ texts.float().T) + bias
     if same is None:
         same = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
     return -F.logsigmoid(torch.where(same, logits, -logits))

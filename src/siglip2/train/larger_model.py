@@ -1,6 +1,6 @@
 """A frozen, usually larger model that teaches: for distillation, and as what curation compares with.
 
-It sees the crops that texts are compared with, as squares of its own size, and the captions in its own
+It sees what texts are compared with, as squares of its own size, and the captions in its own
 vocabulary. Where pictures are not augmented, what it says of a sample is remembered under the sample's key,
 and what it says of a text always is, so that each is computed once.
 """
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from siglip2.data.augment import apply_crops, patchify
+from siglip2.data.augment import patchify
+from siglip2.data.views import Shown
 from siglip2.errors import InvalidInput
 from siglip2.inputs.text import TextPreprocessor
 from siglip2.inputs.tokenizer import Tokenizer
@@ -63,8 +64,7 @@ class LargerModel:
     @torch.no_grad()
     def teach(
         self,
-        pictures: Tensor,
-        crops: Tensor,
+        shown: Shown,
         keys: Sequence[str],
         texts: Sequence[str],
         *,
@@ -73,8 +73,7 @@ class LargerModel:
         """What it says of a batch.
 
         Args:
-            pictures: (B, S, S, 3) uint8.
-            crops: (B, 2, 3) affine maps.
+            shown: B pictures as the losses see them.
             keys: per picture, of its sample.
             texts: captions.
             same_views: a sample's picture looks the same at every visit.
@@ -82,9 +81,11 @@ class LargerModel:
         vision = self.model.config.vision
         side = vision.position_grid * vision.patch_size
         known = self._of_pictures if same_views else {}
+        # A picture that is drawn twice is seen twice where its views differ.
+        seen_as = keys if same_views else [str(row) for row in range(len(keys))]
 
         def see(rows: list[int]) -> Tensor:
-            pixels = apply_crops(pictures[rows], crops[rows], (side, side))
+            pixels = shown.at(side, rows)
             self.computed += len(rows)
             return self.model.embed_images(patchify(pixels, vision.patch_size))
 
@@ -93,7 +94,7 @@ class LargerModel:
             return self.model.embed_texts(ids.to(self._device))
 
         return Taught(
-            images=_remembered(keys, known, see, vision.width, self._device),
+            images=_remembered(seen_as, known, see, vision.width, self._device),
             texts=_remembered(texts, self._of_texts, read, vision.width, self._device),
             log_scale=self.model.logit_scale.detach(),
             bias=self.model.logit_bias.detach(),
@@ -138,4 +139,4 @@ def teacher_name(recipe: Recipe, stage: Stage) -> str | None:
 def same_views(recipe: Recipe, stage: Stage) -> bool:
     """Whether a sample's picture looks the same at every visit."""
     whole = recipe.min_crop_area == 1.0 and not any(source.flip for source in recipe.sources)
-    return whole and not stage.sequence_lengths
+    return whole and not (stage.sequence_lengths or recipe.colour_jitter or recipe.mixed)

@@ -122,17 +122,21 @@ def train(
             if step == 0 and initial is not None and checked:
                 found = check_true_pairs(module, views, ranks, texts=drawn.texts, tokenize=tokenize)
                 logger.info("initial weights on true and shuffled pairs: %s", found)
+            narrow = torch.autocast(
+                ranks.device.split(":")[0], torch.bfloat16, enabled=recipe.precision == "bfloat16"
+            )
             if stage.curation is not None:
-                views = curate(module, views, num_images, stage.curation, generator, ranks)
+                with narrow:
+                    views = curate(module, views, num_images, stage.curation, generator, ranks)
 
             # -- forward and backward
-            bfloat16 = recipe.precision == "bfloat16"
-            with torch.autocast(ranks.device.split(":")[0], torch.bfloat16, enabled=bfloat16):
-                if recipe.accumulate > 1:
-                    parts = backward_in_parts(module, views, recipe.accumulate, ranks, stage.losses)
-                else:
+            if recipe.accumulate > 1:
+                parts = backward_in_parts(module, views, recipe.accumulate, ranks, stage.losses, narrow)
+            else:
+                with narrow:
                     parts = module(views)
-                    torch.stack(list(parts.values())).sum().backward()
+                # Not in there: gradients of what is computed in float32 would be rounded.
+                torch.stack(list(parts.values())).sum().backward()
             learning = [each for each in objective.parameters() if each.requires_grad]
             norm = whole(nn.utils.clip_grad_norm_(learning, recipe.optimizer.clip_norm)).item()
 
@@ -148,6 +152,7 @@ def train(
                 state.update_average(min(recipe.ema_decay, (step + 1) / (step + 10)))
             else:
                 skipped += 1
+                objective.after_skipped_step()
                 _skip(run, step, skipped, "far above their mean" if finite else "not finite", drawn.keys)
             for optimizer in state.optimizers:
                 optimizer.zero_grad()

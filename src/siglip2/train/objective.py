@@ -99,7 +99,7 @@ class Objective(nn.Module):
         else:
             self.student = self.teacher = self.mask_token = None
         own_teacher = stage.curation is not None and stage.curation.teacher == "average"
-        if own_teacher and self.curator is None:
+        if own_teacher:
             self.curator = deepcopy(self.model)
             self.curator.load_state_dict(average)
             self.curator.requires_grad_(False)
@@ -176,6 +176,12 @@ class Objective(nn.Module):
             self.image_loss.move_centre()
             self.patch_loss.move_centre()
 
+    def after_skipped_step(self) -> None:
+        """Leave teacher and centres where they are."""
+        if self.student is not None:
+            self.image_loss.forget()
+            self.patch_loss.forget()
+
     def _distil(self, views: Views, count: int | None) -> dict[str, Tensor]:
         weights = self.current.losses
         student, teacher = self.student, self.teacher
@@ -197,7 +203,9 @@ class Objective(nn.Module):
         if weights.masked_prediction:
             patches = masked_patches(student.tower, views.global_view, views.hidden, self.mask_token)
             scores = student.patch_head(patches[views.hidden])[None]
-            masked = None if count is None else count * int(views.hidden[0].sum())
+            # As many in every image, of which a part of a batch may have none.
+            each = round(self.recipe.self_supervision.masked_share * views.hidden.shape[1])
+            masked = None if count is None else count * each
             loss = self.patch_loss(scores, teacher.patch_head(seen.patches[views.hidden]), count=masked)
             parts["masked_prediction"] = weights.masked_prediction * loss
         return parts

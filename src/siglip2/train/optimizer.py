@@ -95,8 +95,8 @@ def restore(
     """
     for name, state in named_state(model, optimizers).items():
         before = known.get(name, {})
-        for key, value in state.items():
-            if key in before and before[key].shape == value.shape:
+        if all(key in before and before[key].shape == value.shape for key, value in state.items()):
+            for key, value in state.items():
                 value.copy_(like(before[key], value))
 
 

@@ -10,6 +10,7 @@ from siglip2.losses.reduction import mean_over_ranks
 from siglip2.losses.sigmoid_blockwise import blockwise_sigmoid_loss, same_group
 from siglip2.losses.sigmoid_distributed import distributed_sigmoid_loss
 from siglip2.losses.softmax import softmax_loss
+from siglip2.network.precision import without_autocast
 from siglip2.recipes.recipe import LossWeights
 from siglip2.train.batches import Views
 
@@ -43,8 +44,9 @@ def weighted_pair_losses(
     if weights.distillation:
         taught = views.taught
         assert taught is not None
-        logits = log_scale.exp() * (images @ everyone.T) + bias
-        theirs = taught.log_scale.exp() * (taught.images @ gather_rows(taught.texts).T) + taught.bias
+        with without_autocast(images):
+            logits = log_scale.exp() * (images.float() @ everyone.float().T) + bias
+            theirs = taught.log_scale.exp() * (taught.images @ gather_rows(taught.texts).T) + taught.bias
         count = len(images)
         total = pair_distillation_loss(logits, theirs) * count if count else logits.sum()
         found["distillation"] = weights.distillation * mean_over_ranks(total, count)

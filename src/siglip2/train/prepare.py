@@ -1,5 +1,6 @@
 """Everything a run needs before its first step: data in memory and a vocabulary."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from siglip2.data.source import CaptionedSource
 from siglip2.errors import InvalidInput
 from siglip2.inputs.tokenizer_training import train_tokenizer
 from siglip2.recipes.recipe import Recipe
+from siglip2.train.objective import stage_config
 
 
 def photos_or_shards(data: Path, size: int) -> CaptionedSource:
@@ -33,10 +35,10 @@ SOURCES: dict[str, Callable[[Path, int], CaptionedSource]] = {
 
 
 def load_sources(recipe: Recipe, data: Path) -> list[CaptionedSource]:
-    """The recipe's data sets, at the size of its model."""
-    size = recipe.model.vision.image_size
-    if size is None:
+    """The recipe's data sets, as large as the largest that a stage shows of a picture."""
+    if recipe.model.vision.image_size is None:
         raise ValueError(f"recipe {recipe.name}: this trainer needs a fixed image size")
+    size = max(_side(recipe, stage) for stage in range(len(recipe.stages)))
     unknown = [source.name for source in recipe.sources if source.name not in SOURCES]
     if unknown:
         raise InvalidInput(
@@ -44,6 +46,12 @@ def load_sources(recipe: Recipe, data: Path) -> list[CaptionedSource]:
             f"--dry-run shows what it expands to, and data sets here are {', '.join(SOURCES)}"
         )
     return [SOURCES[source.name](data, size) for source in recipe.sources]
+
+
+def _side(recipe: Recipe, stage: int) -> int:
+    """Pixels a side of the square that holds as many as a picture of this stage."""
+    vision = stage_config(recipe, stage).vision
+    return math.isqrt(vision.max_num_patches if vision.naflex else vision.num_positions) * vision.patch_size
 
 
 def prepare_tokenizer(recipe: Recipe, sources: Sequence[CaptionedSource], path: Path) -> Path:

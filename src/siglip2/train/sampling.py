@@ -19,11 +19,13 @@ class Batch:
         images: per source, (B_s, S, S, 3) uint8; none where they were not asked for.
         rows: per source, (B_s,) which of its pictures these are.
         shares: per source, which rows of the global batch these are.
-        texts: T texts of the global batch; images of one class in it share one.
+        texts: T different texts of the global batch; images of one class share one, and so do a picture
+            that is drawn twice and pictures with the same caption: their pairs are true ones.
         text_of_image: (B,) index of each image's text, sources one after the other.
         positions: (B,) place of each image in the global batch.
         regions: per image, its boxes with phrases.
         keys: per image, `source/index`, for messages.
+        aspects: (B,) width over height of each picture before it was squashed.
     """
 
     images: Sequence[np.ndarray]
@@ -34,6 +36,7 @@ class Batch:
     positions: np.ndarray
     regions: Sequence[Sequence[tuple[tuple[float, float, float, float], str]]]
     keys: Sequence[str]
+    aspects: np.ndarray
 
 
 def draw_batch(
@@ -60,7 +63,9 @@ def draw_batch(
         world: number of ranks.
         pictures: False for their rows alone.
     """
-    images, rows, shares, texts, text_of_image, positions, regions, keys = [], [], [], [], [], [], [], []
+    images, rows, shares, text_of_image, positions, regions, keys = [], [], [], [], [], [], []
+    aspects = []
+    number_of_text: dict[str, int] = {}
     before = 0
     for number, (source, captioned) in enumerate(zip(sources, data, strict=True)):
         rng = np.random.default_rng((seed, number, step))
@@ -75,25 +80,28 @@ def draw_batch(
         before += len(indices)
         regions += [captioned.regions[index] if captioned.regions else () for index in own.tolist()]
         keys += [f"{captioned.name}/{index}" for index in own.tolist()]
+        aspects += [float(captioned.aspects[index]) if len(captioned.aspects) else 1.0 for index in own]
         of_source = []
-        class_text: dict[int, int] = {}
-        for index in indices.tolist():
+        known: dict[tuple[str, int], int] = {}
+        for index in map(int, indices):
             label = int(captioned.classes[index])
-            if label < 0 or label not in class_text:
+            described = ("picture", index) if label < 0 else ("class", label)
+            if described not in known:
                 choices = captioned.captions[index]
-                class_text[label] = len(texts)
-                texts.append(choices[int(rng.integers(len(choices)))])
-            of_source.append(class_text[label])
+                text = choices[int(rng.integers(len(choices)))]
+                known[described] = number_of_text.setdefault(text, len(number_of_text))
+            of_source.append(known[described])
         text_of_image += of_source[share.rows]
     return Batch(
         images=images,
         rows=rows,
         shares=shares,
-        texts=texts,
+        texts=list(number_of_text),
         text_of_image=np.array(text_of_image, dtype=np.int64),
         positions=np.concatenate(positions),
         regions=regions,
         keys=keys,
+        aspects=np.array(aspects),
     )
 
 
