@@ -1,28 +1,29 @@
 """What a caller of exported graphs has to know besides them, in one small JSON file."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from siglip2.fingerprint import weights_fingerprint
 from siglip2.weights.checkpoint import Checkpoint
 from siglip2.weights.json_file import write_json
 
 FACTS = "siglip2.json"
 
 
-def write_facts(checkpoint: Checkpoint, folder: Path) -> Path:
-    """Write how inputs are prepared and how cosines become logits.
+def facts_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """How inputs are prepared, how cosines become logits, and whose graphs they are.
 
     Args:
         checkpoint: the source.
-        folder: where the graphs lie.
 
     Returns:
-        The file: `logit_scale` is exp(t), the factor of the cosine; sizes are in pixels and tokens;
-        `image_size` is null for NaFlex.
+        `logit_scale` is exp(t), the factor of the cosine; sizes are in pixels and tokens; `image_size` is
+        null for NaFlex; `fingerprint` tells models of one shape apart.
     """
     vision, text = checkpoint.config.vision, checkpoint.config.text
-    facts = {
+    return {
         "logit_scale": float(np.exp(checkpoint.read("logit_scale")[0])),
         "logit_bias": float(checkpoint.read("logit_bias")[0]),
         "embed_dim": checkpoint.config.embed_dim,
@@ -33,6 +34,11 @@ def write_facts(checkpoint: Checkpoint, folder: Path) -> Path:
         "image_preset": checkpoint.preprocessing.image_preset,
         "context_length": text.context_length,
         "lowercase": checkpoint.preprocessing.lowercase,
+        "fingerprint": weights_fingerprint(checkpoint),
     }
-    write_json(folder / FACTS, facts)
+
+
+def write_facts(checkpoint: Checkpoint, folder: Path) -> Path:
+    """Write `facts_of` a model beside its graphs; the file."""
+    write_json(folder / FACTS, facts_of(checkpoint))
     return folder / FACTS

@@ -15,10 +15,11 @@ from torch import nn
 
 from siglip2.errors import InvalidInput, Siglip2Error
 from siglip2.export.facts import write_facts
+from siglip2.export.folder import check_folder
 from siglip2.export.graphs import FixedImages, NaFlexImages, Texts
 from siglip2.runtime.torch import load_model
 from siglip2.weights.checkpoint import Checkpoint
-from siglip2.weights.hf import read_hf, write_hf
+from siglip2.weights.hf import read_hf, write_description, write_hf
 from siglip2.weights.vocabulary import complete_vocabulary
 
 Format = Literal["onnx", "openvino", "torch-export", "transformers", "safetensors"]
@@ -77,17 +78,19 @@ def export(checkpoint: Checkpoint, folder: Path, to: Format, *, int8: bool = Fal
         int8: `onnx` only: also write weights in 8 bit.
 
     Raises:
-        InvalidInput: int8 in another format.
+        InvalidInput: int8 in another format, or a folder that holds another model or, for graphs, weights.
         ExportFailed: a file gives other numbers than the source, or its int8 twin is too far from it.
     """
     if int8 and to != "onnx":
         raise InvalidInput("int8 is written for onnx; for OpenVINO load the model with precision int8")
+    check_folder(checkpoint, folder, graphs=to in _WRITERS)
     folder.mkdir(parents=True, exist_ok=True)
-    write_hf(checkpoint, folder)
     if to in ("transformers", "safetensors"):
+        write_hf(checkpoint, folder)
         complete_vocabulary(checkpoint, folder)
         same = _read_back(checkpoint, folder)
         return Exported(files=tuple(sorted(folder.iterdir())), differences=same, cosines={})
+    write_description(checkpoint, folder)
     write_facts(checkpoint, folder)
     files, differences, cosines = [], {}, {}
     for tower in _towers(checkpoint):
@@ -98,8 +101,6 @@ def export(checkpoint: Checkpoint, folder: Path, to: Format, *, int8: bool = Fal
             small, cosine = _quantised(tower, path)
             files.append(small)
             cosines[tower.name] = cosine
-    # The graphs hold the weights; the folder keeps what describes and feeds them.
-    (folder / "model.safetensors").unlink(missing_ok=True)
     return Exported(files=tuple(files), differences=differences, cosines=cosines)
 
 

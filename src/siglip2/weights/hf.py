@@ -17,6 +17,7 @@ from siglip2.weights.safetensors_file import read_safetensors, write_safetensors
 from siglip2.weights.tensor import StoredTensor
 
 PATCH_WEIGHT = "vision_model.embeddings.patch_embedding.weight"
+CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
@@ -34,7 +35,7 @@ def read_hf(folder: Path, *, weights: Path | None = None) -> Checkpoint:
     Raises:
         InvalidCheckpoint: something is missing, damaged or of the wrong shape, or all weights are pickled.
     """
-    path = folder / "config.json"
+    path = folder / CONFIG
     config = with_saved_size(parse_config(read_json(path), str(path)), folder)
     tensors: dict[str, StoredTensor] = {}
     for file in [weights] if weights else _weight_files(folder):
@@ -65,7 +66,17 @@ def write_hf(checkpoint: Checkpoint, folder: Path, *, max_shard_bytes: int = 50 
     if checkpoint.model_type == "siglip":
         tensors[PATCH_WEIGHT] = _convolution(tensors[PATCH_WEIGHT], checkpoint.config.vision)
     _write_weights(tensors, folder, max_shard_bytes)
-    write_json(folder / "config.json", write_config(checkpoint.config, checkpoint.dtype))
+    write_description(checkpoint, folder)
+
+
+def write_description(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write what lies beside the weights: configuration, preprocessing and vocabulary.
+
+    Args:
+        checkpoint: the model.
+        folder: files of the same names in it are replaced.
+    """
+    write_json(folder / CONFIG, write_config(checkpoint.config, checkpoint.dtype))
     write_inputs(checkpoint.config, checkpoint.preprocessing, checkpoint.tokenizer, folder)
 
 
