@@ -96,9 +96,14 @@ def test_iterators_are_read_a_bounded_number_ahead(encoder):
 
 
 def test_one_input_instead_of_several_is_refused(encoder, tmp_path):
-    for single in ("photo.jpg", tmp_path / "photo.jpg", b"bytes", Image.new("RGB", (4, 4)), PHOTOS[0]):
-        with pytest.raises(InvalidInput, match="put it in a list"):
-            encoder.embed_images(single)
+    file = png(PHOTOS[0])
+    (tmp_path / "photo.png").write_bytes(file)
+    picture = Image.new("RGB", (4, 4))
+    in_memory = (file, bytearray(file), memoryview(file), io.BytesIO(file), PHOTOS[0], picture)
+    with (tmp_path / "photo.png").open("rb") as opened:
+        for single in ("photo.png", tmp_path / "photo.png", opened, *in_memory):
+            with pytest.raises(InvalidInput, match="put it in a list"):
+                encoder.embed_images(single)
     with pytest.raises(InvalidInput, match="put it in a list"):
         encoder.embed_texts("a cat")
     with pytest.raises(InvalidInput, match="at least 1"):

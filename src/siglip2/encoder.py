@@ -17,7 +17,7 @@ from siglip2.inputs.image import ImagePreprocessor, PreparedImage
 from siglip2.inputs.sources import ImageSource
 from siglip2.inputs.text import TextPreprocessor
 from siglip2.inputs.tokenizer import Tokenizer
-from siglip2.pipeline import BrokenImage, PreparedImages, prepare_groups
+from siglip2.pipeline import BrokenImage, PreparedImages, checked_batch_size, prepare_groups
 from siglip2.progress import progress_bar
 from siglip2.runtime.base import ImageFeatures, Precision, Runtime, RuntimeName
 from siglip2.runtime.select import open_runtime
@@ -179,7 +179,7 @@ class Encoder:
 
         Args:
             images: paths, bytes, open files, Pillow images or (H, W, 3) arrays; any number, also from an
-                iterator.
+                iterator, which may close or change a file or Pillow image when it is asked for the next.
             batch_size: images per run of the tower.
             progress: show a bar with rate and time left on standard error.
             max_num_patches: NaFlex only, the token budget of an image.
@@ -245,7 +245,7 @@ class Encoder:
         """
         if isinstance(texts, str):
             raise InvalidInput(f"expected several texts, got the single string {texts!r}: put it in a list")
-        size = _checked_batch_size(batch_size, 4 * self.default_batch_size)
+        size = checked_batch_size(batch_size, 4 * self.default_batch_size)
         total = len(texts) if isinstance(texts, Sized) else None
         parts: list[np.ndarray] = [np.zeros((0, self.embed_dim), np.float32)]
         remaining = iter(texts)
@@ -329,7 +329,7 @@ class Encoder:
         *,
         return_patches: bool,
     ) -> Iterator[tuple[PreparedImages, ImageFeatures | None]]:
-        size = _checked_batch_size(batch_size, self.default_batch_size)
+        size = checked_batch_size(batch_size, self.default_batch_size)
         total = len(images) if isinstance(images, Sized) else None
 
         def prepare(image: ImageSource) -> PreparedImage:
@@ -389,11 +389,3 @@ def load(
     checkpoint = load_checkpoint(name, revision=revision, offline=offline)
     opened = open_runtime(checkpoint, runtime=runtime, precision=precision, device=device)
     return Encoder(checkpoint, opened, model_id=str(name), image_preset=image_preset, lowercase=lowercase)
-
-
-def _checked_batch_size(batch_size: int | None, default: int) -> int:
-    if batch_size is None:
-        return default
-    if batch_size < 1:
-        raise InvalidInput(f"batch_size is {batch_size}; it must be at least 1")
-    return batch_size

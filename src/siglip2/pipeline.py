@@ -7,7 +7,7 @@ input is, no more than a few batches of it are in memory.
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -64,7 +64,8 @@ def prepare_groups(
     """Prepare images in threads, keep their order, and group them by `batch_size`.
 
     Args:
-        images: what `prepare` takes; read by the calling thread, a bounded number ahead.
+        images: what `prepare` takes; read by the calling thread, a bounded number ahead. Pillow images and
+            open files of an iterator are read before it goes on, so that it may change or close them.
         prepare: reads one image.
         batch_size: images of the input per group.
 
@@ -94,9 +95,24 @@ def check_several(images: Iterable[ImageSource]) -> None:
     Raises:
         InvalidInput: it is one.
     """
-    single = isinstance(images, str | bytes | os.PathLike | Image.Image)
-    if single or (isinstance(images, np.ndarray) and images.ndim in (2, 3) and images.dtype != object):
+    single = isinstance(images, str | bytes | bytearray | memoryview | os.PathLike | Image.Image)
+    opened = hasattr(images, "read")
+    array = isinstance(images, np.ndarray) and images.ndim in (2, 3) and images.dtype != object
+    if single or opened or array:
         raise InvalidInput(f"expected several images, got one {type(images).__name__}: put it in a list")
+
+
+def checked_batch_size(batch_size: int | None, default: int) -> int:
+    """The batch size to use: the default for None.
+
+    Raises:
+        InvalidInput: below 1.
+    """
+    if batch_size is None:
+        return default
+    if batch_size < 1:
+        raise InvalidInput(f"batch_size is {batch_size}; it must be at least 1")
+    return batch_size
 
 
 def image_name(image: ImageSource, index: int) -> str:
@@ -113,8 +129,22 @@ def _submit_ahead(
     ahead: int,
 ) -> Iterator[_Submitted]:
     waiting: deque[_Submitted] = deque()
+    # Pillow images and open files change while they are read, so that one thread at a time may hold them. A
+    # list gives no code of the caller a turn; a generator may seek, close or reuse what it gave.
+    listed = isinstance(images, list | tuple)
+    running: dict[int, Future[PreparedImage]] = {}
     for index, image in enumerate(images):
-        waiting.append((index, image_name(image, index), pool.submit(prepare, image)))
+        name = image_name(image, index)
+        if isinstance(image, Image.Image) or hasattr(image, "read"):
+            running = {key: future for key, future in running.items() if not future.done()}
+            if id(image) in running:
+                wait([running[id(image)]])
+            future = running[id(image)] = pool.submit(prepare, image)
+            if not listed:
+                wait([future])
+        else:
+            future = pool.submit(prepare, image)
+        waiting.append((index, name, future))
         if len(waiting) > ahead:
             yield waiting.popleft()
     yield from waiting
