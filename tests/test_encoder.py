@@ -135,6 +135,15 @@ def test_broken_images_can_be_skipped(encoder):
     assert len(broken) == 1
 
 
+def test_a_panorama_spoils_no_other_image(naflex):
+    panorama = np.zeros((8, 800, 3), np.uint8)
+    options = {"max_num_patches": 256}
+    embeddings, broken = naflex.embed_images([PHOTOS[0], panorama, PHOTOS[1]], on_error="skip", **options)
+    np.testing.assert_allclose(embeddings, naflex.embed_images(PHOTOS[:2], **options), atol=1e-5)
+    assert [each.index for each in broken] == [1]
+    assert "crop it, or set max_num_patches to 40 or less" in broken[0].reason
+
+
 def test_errors_of_the_callers_iterator_come_through(encoder):
     def photos():
         yield PHOTOS[0]

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image
 
-from siglip2.errors import InvalidImage
+from siglip2.errors import InvalidImage, Siglip2Error
 from siglip2.inputs.arrays import array_to_picture
 from siglip2.inputs.colour import to_rgb
 from siglip2.inputs.heic import is_heic, register_heic
@@ -96,7 +96,7 @@ def decode(
                 check_pixels(source, name, max_pixels)
                 return _finish(source, name)
             return _decode_file(read_source(source, name), name, wanted, max_pixels)
-        except InvalidImage:
+        except Siglip2Error:  # also what `target` says
             raise
         except Image.DecompressionBombError as error:
             raise InvalidImage(

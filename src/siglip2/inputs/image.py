@@ -9,14 +9,14 @@ import numpy as np
 from PIL import Image
 
 from siglip2.config import ImagePreset, VisionConfig
-from siglip2.errors import InvalidInput
+from siglip2.errors import InvalidImage, InvalidInput
 from siglip2.inputs.batch import ImageBatch
 from siglip2.inputs.decode import JPEG_OVERSIZE, DecodedImage, decode
 from siglip2.inputs.limits import MAX_PIXELS
-from siglip2.inputs.naflex import Arithmetic, naflex_size
+from siglip2.inputs.naflex import MAX_SIDE, Arithmetic, naflex_size
 from siglip2.inputs.patches import pad_patches, patchify
 from siglip2.inputs.resize import resize_8bit, resize_float, resize_without_antialias
-from siglip2.inputs.sources import ImageSource
+from siglip2.inputs.sources import ImageSource, describe
 
 _PIXELS_VERSION = 1
 """Raise it with every change that gives other pixels from the same file; part of the fingerprint."""
@@ -90,7 +90,7 @@ class ImagePreprocessor:
             max_num_patches: token budget for NaFlex; the tower's own if None.
 
         Raises:
-            InvalidImage: an image is missing, damaged or too large; the sentence names it.
+            InvalidImage: an image is missing, damaged, too large or, for NaFlex, too long; names it.
             InvalidInput: no images, or a token budget for a fixed-resolution tower.
         """
         return self.batch([self.prepare_one(image, max_num_patches=max_num_patches) for image in images])
@@ -102,8 +102,11 @@ class ImagePreprocessor:
                 f"max_num_patches is for NaFlex models; this one takes {self.vision.image_size}-pixel squares"
             )
 
+        if max_num_patches is not None and max_num_patches < 1:
+            raise InvalidInput(f"max_num_patches is {max_num_patches}; it must be at least 1")
+
         def target(height: int, width: int) -> tuple[int, int]:
-            return self.target_size(height, width, max_num_patches=max_num_patches)
+            return self._usable_size(height, width, max_num_patches, describe(image))
 
         decoded = decode(
             image, target=target, scaled_decoding=self.scaled_decoding, max_pixels=self.max_pixels
@@ -139,6 +142,27 @@ class ImagePreprocessor:
             return naflex_size(height, width, vision.patch_size, budget, arithmetic=self._arithmetic)
         side = vision.position_grid * vision.patch_size if self.preset == "timm" else vision.image_size
         return side, side
+
+    def _usable_size(
+        self, height: int, width: int, max_num_patches: int | None, name: str
+    ) -> tuple[int, int]:
+        """`target_size`, for shapes alone that the tower knows.
+
+        Found for each image, because a batch in which one is too long could only be refused as a whole.
+        """
+        try:
+            size = self.target_size(height, width, max_num_patches=max_num_patches)
+        except InvalidInput as error:
+            raise InvalidImage(f"{name} cannot be used: {error}") from error
+        patches = max(size) // self.vision.patch_size
+        if self.vision.naflex and patches > MAX_SIDE:
+            # Of a grid with fewer patches than this the long side is rounded up to no more than MAX_SIDE.
+            most = max(1, MAX_SIDE**2 * min(height, width) // max(height, width))
+            raise InvalidImage(
+                f"{name} is {width}x{height} pixels, whose long side would be {patches} patches where the "
+                f"model knows {MAX_SIDE}: crop it, or set max_num_patches to {most} or less"
+            )
+        return size
 
     def _resize(self, decoded: DecodedImage, height: int, width: int) -> np.ndarray:
         if self.preset == "reference":
