@@ -225,6 +225,21 @@ def test_embed_writes_npz(siglip2, photos, model):
         np.testing.assert_allclose(file["embeddings"], encoder.embed_texts(["a cat", "é"]), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["vectors.npz", "vectors.parquet"])
+@pytest.mark.parametrize("mistake", [("photo/a.png",), ("photos", "--max-num-patches", "9")])
+def test_embed_without_any_vector_leaves_an_older_file_alone(siglip2, photos, name, mistake):
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow.parquet", reason="needs the extra siglip2[parquet]")
+    before = set(Path().iterdir())
+    code, out, _ = siglip2("embed", *mistake, "--output", name)
+    assert (code, out) == (2, "")
+    assert set(Path().iterdir()) == before
+    siglip2("embed", "photos", "--output", name)
+    good = Path(name).read_bytes()
+    assert siglip2("embed", *mistake, "--output", name)[0] == 2
+    assert Path(name).read_bytes() == good
+
+
 def test_embed_writes_parquet(siglip2, photos, model):
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra siglip2[parquet]")
     assert siglip2("embed", "photos", "--output", "vectors.parquet", "--batch-size", "2")[0] == 0

@@ -54,7 +54,8 @@ def embed(
     with open_vector_file(output, encoder.embed_dim, encoder.model_id, encoder.fingerprint) as file:
         for indices, embeddings in parts:
             file.add([names[index] for index in indices], embeddings)
-    print(f"{file.num_rows} vectors of {encoder.embed_dim} numbers in {output}")
+    if file.num_rows:
+        print(f"{file.num_rows} vectors of {encoder.embed_dim} numbers in {output}")
     return broken.report(len(names))
 
 

@@ -252,6 +252,8 @@ def _export(opened: "Collection", output: Path | None) -> None:
         raise InvalidInput("export needs --output FILE.npz or FILE.parquet")
     check_output(output)
     ids, vectors = opened.vectors.all(opened.store)
+    if not len(ids):
+        raise InvalidInput("the collection holds no vectors to export: add photos to it first")
     model = opened.model
     with open_vector_file(output, model.embed_dim, model.model_id, model.fingerprint) as file:
         for start in range(0, len(ids), 1024):

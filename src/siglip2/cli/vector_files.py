@@ -45,7 +45,8 @@ def check_output(path: Path) -> None:
 def open_vector_file(path: Path, embed_dim: int, model: str, fingerprint: str) -> Iterator[VectorFile]:
     """Open a file for writing; whatever ends the block, what was added is in the file.
 
-    It is written under another name and takes the place of an older one only then.
+    It is written under another name and takes the place of an older one only then, and only if anything was
+    added.
     """
     partial = path.with_name(path.name + ".partial")
     make = _ParquetFile if path.suffix == ".parquet" else _NpzFile
@@ -54,7 +55,10 @@ def open_vector_file(path: Path, embed_dim: int, model: str, fingerprint: str) -
         yield file
     finally:
         file.close()
-        partial.replace(path)
+        if file.num_rows:
+            partial.replace(path)
+        else:
+            partial.unlink()
 
 
 class _NpzFile:
