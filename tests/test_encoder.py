@@ -144,6 +144,15 @@ def test_a_panorama_spoils_no_other_image(naflex):
     assert "crop it, or set max_num_patches to 40 or less" in broken[0].reason
 
 
+def test_words_that_mean_nothing_are_refused(encoder):
+    with pytest.raises(InvalidInput, match="on_error is 'ignore'; it must be 'raise' or 'skip'"):
+        encoder.embed_images([b"x", PHOTOS[0]], on_error="ignore")
+    with pytest.raises(InvalidInput, match="lowercase is 'ASCII'; there are ascii, unicode, none"):
+        Encoder(encoder.checkpoint, encoder.runtime, lowercase="ASCII")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InvalidInput, match="unknown image preset 'bicubic'"):
+        Encoder(encoder.checkpoint, encoder.runtime, image_preset="bicubic")  # pyright: ignore[reportArgumentType]
+
+
 def test_errors_of_the_callers_iterator_come_through(encoder):
     def photos():
         yield PHOTOS[0]

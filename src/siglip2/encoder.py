@@ -15,7 +15,7 @@ from siglip2.errors import InvalidImage, InvalidInput
 from siglip2.fingerprint import weights_fingerprint
 from siglip2.inputs.image import ImagePreprocessor, PreparedImage
 from siglip2.inputs.sources import ImageSource
-from siglip2.inputs.text import TextPreprocessor
+from siglip2.inputs.text import TextPreprocessor, checked_lowercase
 from siglip2.inputs.tokenizer import Tokenizer
 from siglip2.pipeline import BrokenImage, PreparedImages, checked_batch_size, prepare_groups
 from siglip2.progress import progress_bar
@@ -104,6 +104,9 @@ class Encoder:
             model_id: name for messages and stored results.
             image_preset: how pixels reach the model's resolution; None as saved with the weights.
             lowercase: which letters of a text are lower-cased; None as saved with the weights.
+
+        Raises:
+            InvalidInput: an unknown preset, or another word than those of `Lowercase`.
         """
         self.checkpoint = checkpoint
         self.runtime = runtime
@@ -112,7 +115,7 @@ class Encoder:
         self.logit_bias = float(checkpoint.read("logit_bias")[0])
         self._image_preset: ImagePreset = image_preset or checkpoint.preprocessing.image_preset
         self.image_preprocessor = ImagePreprocessor(checkpoint.config.vision, self._image_preset)
-        self._lowercase: Lowercase = lowercase or checkpoint.preprocessing.lowercase
+        self._lowercase: Lowercase = checked_lowercase(lowercase or checkpoint.preprocessing.lowercase)
 
     @property
     def embed_dim(self) -> int:
@@ -192,8 +195,10 @@ class Encoder:
 
         Raises:
             InvalidImage: an image cannot be used; names it.
-            InvalidInput: one image instead of several.
+            InvalidInput: one image instead of several, or another `on_error`.
         """
+        if on_error not in ("raise", "skip"):
+            raise InvalidInput(f"on_error is {on_error!r}; it must be 'raise' or 'skip'")
         parts: list[np.ndarray] = [np.zeros((0, self.embed_dim), np.float32)]
         broken: list[BrokenImage] = []
         for part in self.stream_images(
@@ -383,7 +388,8 @@ def load(
     Raises:
         ModelNotFound: the name leads nowhere, or the hub cannot be reached.
         InvalidCheckpoint: what is there is not a SigLIP 2 model.
-        InvalidInput: a runtime, device or precision that is not available here.
+        InvalidInput: a runtime, device or precision that is not available here, or an unknown preset or
+            `lowercase`.
     """
     name = default_model() if model is None else model
     checkpoint = load_checkpoint(name, revision=revision, offline=offline)

@@ -283,6 +283,8 @@ def test_features_writes_arrays_and_heat_maps(siglip2, photos):
         assert file["attention"].shape == (4, 4)
     with Image.open("out/a.heat.png") as picture:
         assert picture.size == (52, 40)
+    # One photo runs at a time, so that there is no batch whose size could be chosen.
+    assert siglip2("features", "photos", "--output-dir", "none", "--batch-size", "2")[0] == 2
     siglip2("features", "photos/a.png", "--output-dir", "plain")
     assert [path.name for path in Path("plain").iterdir()] == ["a.npz"]
     siglip2("features", "photos/a.png", "--output-dir", "looks", "--attention")

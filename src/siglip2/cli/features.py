@@ -3,13 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from siglip2.cli.options import (
-    DEFAULT_IMAGE_OPTIONS,
-    DEFAULT_MODEL_OPTIONS,
-    ImageOptions,
-    ModelOptions,
-    wants_progress,
-)
+from siglip2.cli.options import DEFAULT_MODEL_OPTIONS, ModelOptions, wants_progress
 from siglip2.cli.photos import BrokenPhotos, find_photos
 from siglip2.errors import InvalidImage, InvalidInput
 
@@ -25,8 +19,8 @@ def features(
     output_dir: Path,
     phrase: str | None = None,
     attention: bool = False,
+    max_num_patches: int | None = None,
     model: ModelOptions = DEFAULT_MODEL_OPTIONS,
-    image: ImageOptions = DEFAULT_IMAGE_OPTIONS,
 ) -> int:
     """Write the patch features of photos, and draw where a phrase is or where the model looks.
 
@@ -39,8 +33,8 @@ def features(
         output_dir: made if missing.
         phrase: what to look for, such as "a dog".
         attention: also draw NAME.attention.png, where the pooling head looks.
+        max_num_patches: NaFlex models: the most patches of an image.
         model: which model.
-        image: how images are fed.
     """
     found = find_photos(photos)
     if phrase is not None and not phrase.strip():
@@ -58,7 +52,7 @@ def features(
     with progress_bar("photos", len(found), enabled=wants_progress(len(found))) as advance:
         for index, (photo, target) in enumerate(zip(found, targets, strict=True)):
             try:
-                [patches] = encoder.patch_features([photo], max_num_patches=image.max_num_patches)
+                [patches] = encoder.patch_features([photo], max_num_patches=max_num_patches)
                 _write(encoder, photo, patches, text, target, attention)
                 print(f"{photo}\t{patches.grid[0]}x{patches.grid[1]}\t{target}", flush=True)
             except InvalidImage as error:

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import get_args
 
 import numpy as np
 from tokenizers.normalizers import Lowercase as Lowercaser
@@ -16,6 +17,17 @@ from tokenizers.normalizers import Lowercase as Lowercaser
 from siglip2.config import Lowercase
 from siglip2.errors import InvalidInput
 from siglip2.inputs.tokenizer import Tokenizer
+
+
+def checked_lowercase(lowercase: Lowercase) -> Lowercase:
+    """The same word.
+
+    Raises:
+        InvalidInput: it is not one of `Lowercase`; texts would keep their capitals without a word.
+    """
+    if lowercase not in get_args(Lowercase):
+        raise InvalidInput(f"lowercase is {lowercase!r}; there are {', '.join(get_args(Lowercase))}")
+    return lowercase
 
 
 @dataclass(frozen=True)
