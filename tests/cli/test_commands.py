@@ -196,6 +196,42 @@ def test_unknown_commands_and_models_get_a_sentence(siglip2, photos):
     assert siglip2("classify", "photos", "--lables", "a", with_model=False)[0] == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("features", "photos/a.png", "--model", "nano", "--output-dir", "file"), "file is a file"),
+        (("convert", "nano", "file"), "file is a file, and a folder is needed"),
+        (("convert", "nano", "file/below"), "file/below lies below a file"),
+        (("export", "nano", "--output", "file"), "file is a file, and a folder is needed"),
+        (("demo", "--output", "x.xyz"), "x.xyz must end in .png"),
+        (("demo", "--output", "file/x.png"), "file is a file, and a folder is needed"),
+        (("embed", "--texts", "a", "--output", "folder.npz"), "folder.npz is a folder; name a file"),
+    ],
+)
+def test_outputs_that_cannot_be_written_get_a_sentence(siglip2, photos, arguments, message):
+    Path("file").write_text("mine")
+    Path("folder.npz").mkdir()
+    if arguments[0] == "demo":
+        pytest.importorskip("skimage", reason="needs the extra siglip2[demo]")
+    code, _, err = siglip2(*arguments, with_model=False)
+    assert code == 2
+    assert err.startswith("siglip2: ")
+    assert message in err
+    assert Path("file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "fault", [PermissionError(13, "Permission denied"), FileNotFoundError(2, "No such file", "assets/x")]
+)
+def test_errors_of_the_system_that_are_about_no_path_of_the_user_stay_faults(monkeypatch, fault):
+    def run(_arguments):
+        raise fault
+
+    monkeypatch.setattr(command_line, "run", run)
+    with pytest.raises(type(fault)):
+        command_line.main(["models"])
+
+
 def test_score_compares_pairs(siglip2, photos, model):
     code, out, _ = siglip2("score", "photos/a.png", "--texts", "a cat", "The moon.")
     assert code == 0

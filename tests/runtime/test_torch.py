@@ -26,6 +26,12 @@ def test_what_cannot_run_is_refused(golden_dir):
     checkpoint = read_big_vision(golden_dir / f"{GOLDEN[0]}.npz")
     with pytest.raises(InvalidInput, match="openvino for int8"):
         TorchRuntime(checkpoint, precision="int8", device="cpu")
+    for unknown in ("gpu0", "CPU", "cuda:x"):
+        with pytest.raises(InvalidInput, match=f"no device '{unknown}': name cpu, cuda, cuda:1 or mps"):
+            TorchRuntime(checkpoint, device=unknown)
+    for elsewhere in ("cuda:99", "xpu:99", "meta"):
+        with pytest.raises(InvalidInput, match=f"device {elsewhere} was asked for, but torch sees"):
+            TorchRuntime(checkpoint, device=elsewhere)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -6,7 +6,9 @@ from pathlib import Path
 from siglip2.cli.classify import COLUMNS
 from siglip2.cli.options import ModelOptions
 from siglip2.cli.output import open_writer
+from siglip2.errors import InvalidInput
 
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 _NANO = ModelOptions(model="nano")
 
 
@@ -14,10 +16,13 @@ def demo(*, output: Path = Path("demo/demo.png"), top_k: int = 5, model: ModelOp
     """Classify a few real photographs offline, and draw photos with bars.
 
     Args:
-        output: the picture to write.
+        output: the picture to write: .png, .jpg or .webp.
         top_k: how many labels to show for a photo in the table.
         model: which model; the bundled one by default.
     """
+    if output.suffix.lower() not in _PICTURES:
+        raise InvalidInput(f"--output {output} must end in {', '.join(_PICTURES)}")
+
     from siglip2.classify import ZeroShotClassifier
     from siglip2.demo import LABELS, draw_demo, sample_photos
     from siglip2.inputs.decode import load_image

@@ -20,6 +20,14 @@ from siglip2.errors import Siglip2Error
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
+_PATH_FAULTS: dict[type[OSError], str] = {
+    FileExistsError: "is a file, and a folder is needed",
+    NotADirectoryError: "lies below a file, and a folder is needed",
+    IsADirectoryError: "is a folder, and a file is needed",
+    PermissionError: "may not be read or written",
+}
+"""What is wrong with a path that a user chose. Any other error of the system may be a fault of ours."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -71,6 +79,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("siglip2: stopped; what was finished is there", file=sys.stderr)
         code = INTERRUPTED
+    except tuple(_PATH_FAULTS) as error:
+        # Without a path it is about something else, such as a port.
+        path = error.filename2 or error.filename
+        if path is None:
+            raise
+        fault = next(each for kind, each in _PATH_FAULTS.items() if isinstance(error, kind))
+        print(f"siglip2: {os.fsdecode(path)} {fault}", file=sys.stderr)
+        code = USAGE_ERROR
     except BrokenPipeError:
         # The reader, such as `head`, has seen enough; nothing may be flushed into its pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -30,11 +30,13 @@ def check_output(path: Path) -> None:
     """Say before the work what would fail after it.
 
     Raises:
-        InvalidInput: an ending that is not known, or a folder that does not exist.
+        InvalidInput: an ending that is not known, a folder, or a file in one that does not exist.
         Siglip2Error: Parquet without its package.
     """
     if path.suffix not in (".npz", ".parquet"):
         raise InvalidInput(f"--output {path} must end in .npz or .parquet")
+    if path.is_dir():
+        raise InvalidInput(f"--output {path} is a folder; name a file")
     if not path.parent.is_dir():
         raise InvalidInput(f"--output {path}: there is no folder {path.parent}")
     if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:

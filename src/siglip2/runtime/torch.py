@@ -42,15 +42,13 @@ class TorchRuntime:
         """
         self.config = checkpoint.config
         self._checkpoint = checkpoint
-        self.device = device or best_device()
+        self.device = _checked_device(device or best_device())
         if precision == "auto":
             precision = "bfloat16" if self.device.startswith("cuda") else "float32"
         if precision not in _DTYPES:
             raise InvalidInput(
                 f"the torch runtime runs float32 and bfloat16, not {precision}; use openvino for int8"
             )
-        if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise InvalidInput(f"device {self.device} was asked for, but torch sees no CUDA device")
         self.precision = precision
         self._dtype = _DTYPES[precision]
         self._lock = threading.Lock()
@@ -115,6 +113,24 @@ def _tensors(checkpoint: Checkpoint, prefix: str = "") -> Iterator[tuple[str, to
     for name in checkpoint.tensors:
         if name.startswith(prefix):
             yield name.removeprefix(prefix), torch.from_numpy(np.array(checkpoint.read(name)))
+
+
+def _checked_device(name: str) -> str:
+    """The same name, if torch can run there."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InvalidInput(f"there is no device {name!r}: name cpu, cuda, cuda:1 or mps") from None
+    if device.type == "cpu":
+        return name
+    there = torch.accelerator.current_accelerator(check_available=True)
+    count = torch.accelerator.device_count() if there is not None and there.type == device.type else 0
+    if (device.index or 0) >= count:
+        raise InvalidInput(
+            f"device {name} was asked for, but torch sees {count or 'no'} {device.type} device"
+            f"{'' if count == 1 else 's'}; leave the device out to take the fastest"
+        )
+    return name
 
 
 def best_device() -> str:
