@@ -16,6 +16,7 @@ from siglip2.similarity import to_unit_length
 from siglip2.weights.checkpoint import Checkpoint
 
 _HEAD = "vision_model.head"
+_STRIP_PIXELS = 500_000
 
 
 def project_patches(checkpoint: Checkpoint, features: np.ndarray) -> np.ndarray:
@@ -83,20 +84,31 @@ def draw_heatmap(photo: Image.Image, similarity: np.ndarray) -> Image.Image:
         similarity: (h, w), stretched over the whole photo.
     """
     low, high = np.percentile(similarity, (2, 98))
-    share = np.clip((similarity - low) / max(high - low, 1e-8), 0, 1).astype(np.float32)
-    stretched = Image.fromarray(share).resize(photo.size, Image.Resampling.BICUBIC)
-    level = np.clip(np.asarray(stretched), 0, 1)[..., None]
-    grey = np.asarray(photo.convert("L"), np.float32)[..., None]
-    # Grey keeps the photo readable, so that colour means similarity alone.
-    mixed = (1 - 0.65 * level) * 0.75 * grey + 0.65 * level * _colours(level[..., 0])
-    return Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8))
+    share = Image.fromarray(np.clip((similarity - low) / max(high - low, 1e-8), 0, 1).astype(np.float32))
+    colours, picture = _colours(), Image.new("RGB", photo.size)
+    rows = max(1, _STRIP_PIXELS // photo.width)
+    for top in range(0, photo.height, rows):
+        bottom = min(top + rows, photo.height)
+        part = (0, top * share.height / photo.height, share.width, bottom * share.height / photo.height)
+        size, box = (photo.width, bottom - top), (0, top, photo.width, bottom)
+        stretched = np.clip(np.asarray(share.resize(size, Image.Resampling.BICUBIC, part)), 0, 1)
+        level, grey = np.rint(255 * stretched).astype(np.uint8), np.asarray(photo.crop(box).convert("L"))
+        picture.paste(Image.fromarray(colours[level, grey]), box)
+    return picture
 
 
-def _colours(level: np.ndarray) -> np.ndarray:
-    """From violet over red to yellow; (h, w) in 0..1 to (h, w, 3) in 0..255."""
-    stops = np.array([[60, 20, 110], [180, 40, 100], [240, 110, 40], [255, 220, 60]], np.float32)
+def _colours() -> np.ndarray:
+    """The colour of every level (0..255) over every grey (0..255), (256, 256, 3) uint8.
+
+    From violet over red to yellow. Grey keeps the photo readable, so that colour means similarity alone.
+    """
+    stops = np.array([[60, 20, 110], [180, 40, 100], [240, 110, 40], [255, 220, 60]])
+    level = np.linspace(0, 1, 256)
     positions = np.linspace(0, 1, len(stops))
-    return np.stack([np.interp(level, positions, stops[:, channel]) for channel in range(3)], axis=-1)
+    colour = np.stack([np.interp(level, positions, stops[:, channel]) for channel in range(3)], axis=-1)
+    opacity = 0.65 * level[:, None, None]
+    grey = 0.75 * np.arange(256)[None, :, None]
+    return ((1 - opacity) * grey + opacity * colour[:, None]).astype(np.uint8)
 
 
 def _linear(checkpoint: Checkpoint, name: str, x: np.ndarray) -> np.ndarray:
