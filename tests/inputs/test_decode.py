@@ -91,6 +91,7 @@ def test_exif_orientation(orientation, image_format, size):
     exif[0x0112] = orientation
     data = saved(stored, image_format, exif=exif)
     assert close(load_image(data), upright, 4)
+    assert close(load_image(load_image(data)), upright, 4)  # upright already
     reduced = decode(data, target=31)
     assert (reduced.height, reduced.width) == (size, size * 3 // 2)
     if size == 640 and image_format == "JPEG":

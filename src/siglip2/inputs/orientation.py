@@ -4,6 +4,9 @@ from PIL import ExifTags, Image
 
 _Box = tuple[float, float, float, float]
 
+_TAGS = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
+"""Where Pillow looks for the tag in a picture's `info`."""
+
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -25,8 +28,16 @@ def orientation_of(picture: Image.Image) -> int:
 
 
 def orient(picture: Image.Image, orientation: int) -> Image.Image:
-    """The picture turned upright; the same object where nothing is to be turned."""
-    return picture if orientation == 1 else picture.transpose(_TURNS[orientation])
+    """The picture turned upright; the same object where nothing is to be turned.
+
+    The tag does not come along: whoever opens the result as a photo would turn it a second time.
+    """
+    if orientation == 1:
+        return picture
+    upright = picture.transpose(_TURNS[orientation])
+    for key in _TAGS:
+        upright.info.pop(key, None)
+    return upright
 
 
 def turn_box(box: _Box, size: tuple[int, int], orientation: int) -> _Box:
