@@ -31,7 +31,7 @@ def measured(shared_data):
     context.limit, context.examples = IMAGES, False
     task = all_tasks()["tiny_imagenet"]
     assert isinstance(task, ZeroShotClassification)
-    labelled = task.load(context)
+    labelled = task.named(task.load(context))
     labelled = labelled.take(context.limited(len(labelled.images)))
     flickr = all_tasks()["flickr8k"]
     assert isinstance(flickr, Retrieval)
@@ -47,7 +47,7 @@ def measured(shared_data):
         context=context,
         task=task,
         labelled=labelled,
-        names=task.names(labelled),
+        names=labelled.class_names,
         images=encoder.embed_images([image.read() for image in labelled.images]),
         outcome=task.run(context),
         captioned=captioned,

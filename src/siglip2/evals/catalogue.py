@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from siglip2.evals import data_sets as data
 from siglip2.evals import readers as read
-from siglip2.evals.class_names import clip_data_sets, imagenet
+from siglip2.evals.class_names import clip_class_keys, clip_class_names, clip_data_sets, imagenet
 from siglip2.evals.data_sets_clip import clip_data_set
 from siglip2.evals.formats import text_in_images
 from siglip2.evals.task import Task
@@ -28,14 +28,15 @@ FLICKR8K_LANGUAGES = ("en", "zh", "ar", "de", "fr_mt30k", "cs_mt30k")
 
 def imagenet_family() -> list[Task]:
     """ImageNet and its relatives, and what is measured on the same images."""
-    names = tuple(imagenet()["names"])
+    names, wnids = tuple(imagenet()["names"]), tuple(imagenet()["wnids"])
     zero_shot = ZeroShotClassification
-    subsets = {key: tuple(names[index] for index in imagenet()[key]) for key in ("imagenet_a", "imagenet_r")}
+    subset_a, subset_r = (imagenet()[key] for key in ("imagenet_a", "imagenet_r"))
     whole = zero_shot(
         name="imagenet",
         title="ImageNet zero-shot",
         data=(data.IMAGENET,),
         class_names=names,
+        class_keys=wnids,
         published="imagenet",
     )
     tiny = zero_shot(name="tiny_imagenet", title="Tiny ImageNet zero-shot", data=(data.TINY_IMAGENET,))
@@ -47,6 +48,7 @@ def imagenet_family() -> list[Task]:
             data=(data.IMAGENET_V2,),
             split="test",
             class_names=names,
+            class_keys=wnids,
             published="imagenet_v2",
         ),
         zero_shot(
@@ -54,6 +56,7 @@ def imagenet_family() -> list[Task]:
             title="ImageNet ReaL zero-shot",
             data=(data.IMAGENET_REAL,),
             class_names=names,
+            class_keys=wnids,
             read=read.imagenet_real,
             published="imagenet_real",
         ),
@@ -62,14 +65,16 @@ def imagenet_family() -> list[Task]:
             title="ImageNet-A zero-shot",
             data=(data.IMAGENET_A,),
             split="test",
-            class_names=subsets["imagenet_a"],
+            class_names=tuple(names[index] for index in subset_a),
+            class_keys=tuple(wnids[index] for index in subset_a),
         ),
         zero_shot(
             name="imagenet_r",
             title="ImageNet-R zero-shot",
             data=(data.IMAGENET_R,),
             split="test",
-            class_names=subsets["imagenet_r"],
+            class_names=tuple(names[index] for index in subset_r),
+            class_keys=tuple(wnids[index] for index in subset_r),
         ),
         zero_shot(
             name="imagenet_sketch",
@@ -77,6 +82,7 @@ def imagenet_family() -> list[Task]:
             data=(data.IMAGENET_SKETCH,),
             split="test",
             class_names=names,
+            class_keys=wnids,
         ),
         zero_shot(
             name="objectnet",
@@ -84,6 +90,7 @@ def imagenet_family() -> list[Task]:
             data=(data.OBJECTNET,),
             read=read.objectnet,
             class_names=names,
+            class_keys=wnids,
             published="objectnet",
         ),
         FewShot(
@@ -139,7 +146,8 @@ def clip_family() -> list[Task]:
             title=f"{entry['title']} zero-shot",
             data=(clip_data_set(name, entry["title"]),),
             split="test",
-            class_names=tuple(each if isinstance(each, str) else each[0] for each in entry["class_names"]),
+            class_names=clip_class_names(name),
+            class_keys=clip_class_keys(name),
             templates=tuple(entry["templates"]),
         )
         for name, entry in clip_data_sets().items()

@@ -23,8 +23,24 @@ def imagenet_name(wnid: str) -> str | None:
 
 @cache
 def clip_data_sets() -> dict[str, dict[str, Any]]:
-    """CLIP's data sets by folder name: `title`, `class_names` in the order of the labels, `templates`."""
+    """CLIP's data sets by folder name: `title`, `class_names`, `templates`, and `folders` of classes.
+
+    Classes stand in the order of the labels of the hub's `clip-benchmark/wds_*`, where CLIP's own list
+    (`data/prompts.md` of github.com/openai/CLIP) has another for six of the sets.
+    """
     return {name: entry for name, entry in _read("clip_data_sets.json").items() if name != "source"}
+
+
+def clip_class_names(data_set: str) -> tuple[str, ...]:
+    """Names of the classes of one of CLIP's data sets; of synonyms the first."""
+    names = clip_data_sets()[data_set]["class_names"]
+    return tuple(name if isinstance(name, str) else name[0] for name in names)
+
+
+def clip_class_keys(data_set: str) -> tuple[str, ...]:
+    """What the publisher calls the folders of these classes."""
+    folders = clip_data_sets()[data_set].get("folders", {})
+    return tuple(folders.get(name, name) for name in clip_class_names(data_set))
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from siglip2.evals.task import DataSet
 
 _CLASSES = (
     "a folder for each class under {split}/, or WebDataset tars with .cls (.npy where an image has several "
-    "classes), or Parquet of `datasets`"
+    "classes), or Parquet of `datasets`; and classnames.txt where the classes are not called as published"
 )
 _RESEARCH = "research use only"
 

@@ -31,8 +31,7 @@ SOURCES = {
     "sun397": ("vision.princeton.edu/projects/2010/SUN", _NONE),
     "stanford_cars": ("ai.stanford.edu/~jkrause/cars/car_dataset.html", _NONE),
 }  # fmt: skip
-"""Page and licence, as far as the publishers' pages state one. Labels count in the order of CLIP's names
-(`data/prompts.md` of github.com/openai/CLIP), as they do in the hub's `clip-benchmark/wds_*`."""
+"""Page and licence, as far as the publishers' pages state one."""
 
 
 def clip_data_set(folder: str, title: str) -> DataSet:

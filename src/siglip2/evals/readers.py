@@ -19,6 +19,7 @@ from siglip2.evals.formats.navi import read_navi
 from siglip2.evals.formats.places import PlacedImages
 from siglip2.evals.formats.referring import Expressions
 from siglip2.evals.formats.shards import Sample
+from siglip2.evals.formats.text_files import read_json, read_lines
 from siglip2.evals.images import ImageFile
 from siglip2.evals.task import Context, DataSet
 
@@ -36,12 +37,14 @@ def imagenet_real(context: Context, data: DataSet) -> LabelledImages:
     path = folder / "real.json"
     if not path.exists():
         raise InvalidInput(f"{path} is missing: get it from {data.page}")
-    answers = json.loads(path.read_text())
-    several = np.zeros((len(labelled.images), len(labelled.class_keys)), bool)
+    answers = read_json(path)
+    several = np.zeros((len(labelled.images), 1000), bool)
     for row, image in zip(several, labelled.images, strict=True):
-        row[answers[int(Path(image.key).stem.rsplit("_", 1)[-1]) - 1]] = True
-    kept = np.flatnonzero(several.any(axis=1))
-    return replace(labelled, labels=several).take(kept)
+        number = Path(image.key).stem.rsplit("_", 1)[-1]
+        if not number.isdecimal() or not 1 <= int(number) <= len(answers):
+            raise InvalidInput(f"{image.key} in {folder} has no number of ImageNet's val images at its end")
+        row[answers[int(number) - 1]] = True
+    return _of_imagenet(labelled, several)
 
 
 def objectnet(context: Context, data: DataSet) -> LabelledImages:
@@ -51,28 +54,46 @@ def objectnet(context: Context, data: DataSet) -> LabelledImages:
     """
     folder = context.folder(data)
     labelled = read_labelled(folder, "images")
-    mappings = folder / "mappings"
-    try:
-        objects = json.loads((mappings / "folder_to_objectnet_label.json").read_text())
-        names = json.loads((mappings / "objectnet_to_imagenet_1k.json").read_text())
-        lines = (mappings / "pytorch_to_imagenet_2012_id.json").read_text()
-    except OSError as error:
-        raise InvalidInput(f"{mappings} cannot be read: {error}") from error
-    json.loads(lines)  # present in every copy; the order of ImageNet's classes is our own
-    by_name = {lemma.strip().lower(): index for index, lemma in enumerate(imagenet()["names"])}
+    accepted = _objectnet_answers(folder / "mappings")
+    unknown = [key for key in labelled.class_keys if key not in accepted]
+    if unknown:
+        raise InvalidInput(
+            f"{folder / 'mappings'} knows {len(unknown)} of the folders in images/ not, such as {unknown[0]}"
+        )
     several = np.zeros((len(labelled.images), 1000), bool)
     for row, label in zip(several, labelled.labels.tolist(), strict=True):
-        answers = names.get(objects.get(labelled.class_keys[label], ""), "")
-        for answer in answers.split(";"):
-            index = next(
-                (by_name[part] for part in (p.strip().lower() for p in answer.split(",")) if part in by_name),
-                None,
-            )
-            if index is not None:
-                row[index] = True
-    kept = np.flatnonzero(several.any(axis=1))
-    names_of = tuple(imagenet()["names"])
-    return replace(labelled, labels=several, class_names=names_of, class_keys=names_of).take(kept)
+        row[accepted[labelled.class_keys[label]]] = True
+    return _of_imagenet(labelled, several)
+
+
+def _objectnet_answers(mappings: Path) -> dict[str, list[int]]:
+    """Indices of the ImageNet classes that each folder's object may be, by the publisher's three tables.
+
+    An answer is a line of `imagenet_to_label_2012_v2`, and a third table has the line of each index.
+    """
+    objects = read_json(mappings / "folder_to_objectnet_label.json")
+    answers = read_json(mappings / "objectnet_to_imagenet_1k.json")
+    index_of = {line: int(i) for i, line in read_json(mappings / "pytorch_to_imagenet_2012_id.json").items()}
+    lines = read_lines(mappings / "imagenet_to_label_2012_v2")
+    indices = {name.strip(): index_of.get(line) for line, name in enumerate(lines)}
+    found: dict[str, list[int]] = {}
+    for key, name in objects.items():
+        wanted = [answer.strip() for answer in answers.get(name, "").split(";") if answer.strip()]
+        found[key] = [index for answer in wanted if (index := indices.get(answer)) is not None]
+        if len(found[key]) < len(wanted):
+            raise InvalidInput(f"{mappings}: no ImageNet class is found for {name}, which is {answers[name]}")
+    return found
+
+
+def _of_imagenet(labelled: LabelledImages, several: np.ndarray) -> LabelledImages:
+    """Images with any of ImageNet's 1,000 classes, (B, 1000); those with none are left out."""
+    return replace(
+        labelled,
+        labels=several,
+        class_names=tuple(imagenet()["names"]),
+        class_keys=tuple(imagenet()["wnids"]),
+        class_names_from_file=False,
+    ).take(np.flatnonzero(several.any(axis=1)))
 
 
 def coco(context: Context, data: DataSet, language: str) -> CaptionedImages:

@@ -4,7 +4,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ class LabelledImages:
         class_names: C names; empty strings where the data set gives none.
         templates: the data set's own prompts, if it brings them.
         class_keys: C folder names or indices, as the data set calls its classes.
+        class_names_from_file: whether a file beside the data names the classes in the order of the labels.
     """
 
     images: list[ImageFile]
@@ -36,16 +37,12 @@ class LabelledImages:
     class_names: tuple[str, ...]
     class_keys: tuple[str, ...]
     templates: tuple[str, ...] = ()
+    class_names_from_file: bool = False
 
     def take(self, positions: np.ndarray) -> "LabelledImages":
         """Some of the images, with all classes."""
-        return LabelledImages(
-            images=[self.images[index] for index in positions.tolist()],
-            labels=self.labels[positions],
-            class_names=self.class_names,
-            class_keys=self.class_keys,
-            templates=self.templates,
-        )
+        images = [self.images[index] for index in positions.tolist()]
+        return replace(self, images=images, labels=self.labels[positions])
 
 
 def read_labelled(folder: Path, split: str) -> LabelledImages:
@@ -56,22 +53,23 @@ def read_labelled(folder: Path, split: str) -> LabelledImages:
         split: a folder or file prefix in it; the folder itself is taken where there is none of that name.
 
     Raises:
-        InvalidInput: none of the formats is found.
+        InvalidInput: none of the formats is found, or `classnames.txt` has another number of names.
     """
+    given = _lines(folder / "classnames.txt")
     inside = folder / split if (folder / split).is_dir() else folder
     if any(inside.glob("*.tar*")):
-        return _from_tars(folder, inside, split)
+        return _from_tars(folder, inside, split, given)
     parquet = sorted([*folder.glob(f"data/{split}-*.parquet"), *folder.glob(f"{split}*.parquet")])
     if parquet:
-        return _from_parquet(parquet)
+        return _from_parquet(parquet, given)
     if any(path.is_dir() for path in inside.iterdir()):
-        return _from_folders(inside)
+        return _from_folders(inside, given)
     raise InvalidInput(
         f"{inside} holds neither a folder for each class, nor tars with .cls files, nor {split}*.parquet"
     )
 
 
-def _from_folders(folder: Path) -> LabelledImages:
+def _from_folders(folder: Path, given: Sequence[str]) -> LabelledImages:
     classes = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
     # ImageNet v2 numbers its folders 0 to 999, and text order would mix them up.
     numbered = all(path.name.isdecimal() for path in classes)
@@ -88,10 +86,21 @@ def _from_folders(folder: Path) -> LabelledImages:
     names = tuple((imagenet_name(key) or "") if _WNID.fullmatch(key) else "" for key in keys)
     if not any(names) and not numbered:
         names = tuple(key.replace("_", " ") for key in keys)
-    return LabelledImages(images=images, labels=np.array(labels), class_names=names, class_keys=keys)
+    if given and len(given) != len(keys):
+        raise InvalidInput(
+            f"{folder} holds {len(keys)} folders and classnames.txt {len(given)} names: "
+            "it needs one for each, in their order"
+        )
+    return LabelledImages(
+        images=images,
+        labels=np.array(labels),
+        class_names=tuple(given) or names,
+        class_keys=keys,
+        class_names_from_file=bool(given),
+    )
 
 
-def _from_tars(folder: Path, inside: Path, split: str) -> LabelledImages:
+def _from_tars(folder: Path, inside: Path, split: str, given: Sequence[str]) -> LabelledImages:
     pattern = "*.tar*" if inside != folder else f"{split}*.tar*"
     if not any(inside.glob(pattern)):
         pattern = "*.tar*"
@@ -99,21 +108,21 @@ def _from_tars(folder: Path, inside: Path, split: str) -> LabelledImages:
     for sample in read_samples(inside, pattern):
         images.append(sample.image)
         labels.append(_label_of(sample, inside))
-    names = _lines(folder / "classnames.txt")
     templates = _lines(folder / "zeroshot_classification_templates.txt")
     if (folder / "classes.json").exists():
-        names = [entry["clip_name"] for entry in json.loads((folder / "classes.json").read_text())]
-    array, count = _as_array(labels, len(names))
+        given = [entry["clip_name"] for entry in json.loads((folder / "classes.json").read_text())]
+    array, count = _as_array(labels, given, folder)
     return LabelledImages(
         images=images,
         labels=array,
-        class_names=tuple(names) or ("",) * count,
+        class_names=tuple(given) or ("",) * count,
         class_keys=tuple(str(index) for index in range(count)),
         templates=tuple(template.replace("{c}", "{}") for template in templates),
+        class_names_from_file=bool(given),
     )
 
 
-def _from_parquet(paths: Sequence[Path]) -> LabelledImages:
+def _from_parquet(paths: Sequence[Path], given: Sequence[str]) -> LabelledImages:
     images, labels, features = [], [], {}
     for rows, described in read_parquet(paths):
         features = described
@@ -124,13 +133,14 @@ def _from_parquet(paths: Sequence[Path]) -> LabelledImages:
         labels += rows[column]
     # Of a column of lists the names stand one level further in.
     described = [entry.get("feature", entry) for entry in features.values() if isinstance(entry, dict)]
-    names = next((entry["names"] for entry in described if "names" in entry), [])
-    array, count = _as_array(labels, len(names))
+    names = given or next((entry["names"] for entry in described if "names" in entry), [])
+    array, count = _as_array(labels, names, paths[0].parent)
     return LabelledImages(
         images=images,
         labels=array,
         class_names=tuple(name.split(",")[0] for name in names) or ("",) * count,
         class_keys=tuple(str(index) for index in range(count)),
+        class_names_from_file=bool(given),
     )
 
 
@@ -150,10 +160,16 @@ def _label_of(sample: Sample, folder: Path) -> int | list[int]:
         ) from None
 
 
-def _as_array(labels: Sequence[int | Sequence[int]], named: int) -> tuple[np.ndarray, int]:
+def _as_array(
+    labels: Sequence[int | Sequence[int]], names: Sequence[str], folder: Path
+) -> tuple[np.ndarray, int]:
     """One class an image as (B,), several as (B, C) bool; and C."""
     several = [list(label) if isinstance(label, Sequence) else [label] for label in labels]
-    count = max(named, max((max(each, default=-1) for each in several), default=-1) + 1)
+    count = max(len(names), max((max(each, default=-1) for each in several), default=-1) + 1)
+    if names and len(names) < count:
+        raise InvalidInput(
+            f"{folder}: labels go up to {count - 1}, and only {len(names)} classes have a name"
+        )
     if not any(isinstance(label, Sequence) for label in labels):
         return np.array(labels), count
     array = np.zeros((len(several), count), bool)

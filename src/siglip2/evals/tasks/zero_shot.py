@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from siglip2.errors import InvalidInput
+from siglip2.evals.class_order import in_order
 from siglip2.evals.examples import pick_examples
 from siglip2.evals.formats.labelled import LabelledImages, read_labelled
 from siglip2.evals.intervals import Measure, resampled, share
@@ -25,7 +26,8 @@ class ZeroShotClassification:
 
     Attributes:
         split: folder or file prefix of the split that is measured.
-        class_names: names in the order of the labels, for data that bring none.
+        class_names: the protocol's names in the order of the labels; empty where the data bring them.
+        class_keys: folder names of these classes, where they are called otherwise.
         templates: the data set's own prompts.
         read: another reader than the one for labelled folders, tars and Parquet.
         main: `mean_average_precision` where images of several classes are measured by it.
@@ -36,6 +38,7 @@ class ZeroShotClassification:
     data: tuple[DataSet, ...]
     split: str = "val"
     class_names: tuple[str, ...] = ()
+    class_keys: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
     published: str | None = None
     read: Callable[[Context, DataSet], LabelledImages] | None = None
@@ -44,8 +47,8 @@ class ZeroShotClassification:
 
     def run(self, context: Context) -> Outcome:
         """Measure."""
-        labelled = self.load(context)
-        names = self.names(labelled)
+        labelled = self.named(self.load(context))
+        names = labelled.class_names
         labelled = labelled.take(context.limited(len(labelled.images)))
         images = context.embed_images(labelled.images)
         classes = context.class_embeddings(names, self.templates or labelled.templates)
@@ -91,23 +94,22 @@ class ZeroShotClassification:
         folder = context.folder(self.data[0])
         return context.kept(("labelled", folder, self.split), lambda: read_labelled(folder, self.split))
 
-    def names(self, labelled: LabelledImages) -> tuple[str, ...]:
-        """Class names: those that the protocol prescribes, else those that came with the data.
+    def named(self, labelled: LabelledImages) -> LabelledImages:
+        """With a name for each class: of a file beside the data, else the protocol's, else the data's own.
 
         Raises:
-            InvalidInput: neither gives a name to every class.
+            InvalidInput: a class has no name, or it cannot be told which of the protocol's is its own.
         """
-        names = self.class_names or labelled.class_names
-        if len(names) < len(labelled.class_names):
-            raise InvalidInput(
-                f"{self.title}: the data have {len(labelled.class_names)} classes, {len(names)} are known"
-            )
+        if self.class_names:
+            labelled = in_order(labelled, self.class_names, self.class_keys or self.class_names, self.title)
+        names = labelled.class_names
         if not all(names):
+            unnamed = labelled.class_keys[names.index("")]
             raise InvalidInput(
-                f"{self.title}: no name for class {names.index('')}; put a classnames.txt, "
-                "one name a line, beside the data"
+                f"{self.title}: no name for class {unnamed}; put a classnames.txt, one name a line, "
+                "beside the data"
             )
-        return names
+        return labelled
 
     def ties(self, context: Context) -> str:
         """Which way ties go; argmax code gives them to the first class."""
