@@ -17,6 +17,7 @@ from siglip2.data.check import check_shards
 from siglip2.data.duplicates import alike, exact_duplicates, near_vectors
 from siglip2.data.inspection import Inspection, read_table
 from siglip2.data.languages import identify
+from siglip2.data.random_access import RandomAccess, write_index
 from siglip2.errors import InvalidInput
 
 
@@ -64,6 +65,18 @@ def shards(tmp_path):
     write_tar(folder / "c.tar", [("lost", {"jpg": picture(50), "txt": b"a dog"})])
     (folder / "c.tar").write_bytes((folder / "c.tar").read_bytes()[:600])
     return folder
+
+
+def test_folders_in_a_tar_may_have_dots(tmp_path):
+    samples = [(f"./wds.v1/{n}", {"jpg": picture(n), "txt": caption(n).encode()}) for n in range(3)]
+    write_tar(tmp_path / "a.tar", samples)
+    assert [each.key for each in check_shards(tmp_path).samples] == [key for key, _ in samples]
+    write_index(tmp_path, 3)
+    access = RandomAccess(tmp_path)
+    assert access.has("./wds.v1/1.txt")
+    assert not access.has("./wds.v1/1.json")
+    assert access.read("./wds.v1/1.txt").decode() == caption(1)
+    access.close()
 
 
 def test_everything_is_found(shards):

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from tests.evals.conftest import jpeg, write_photo
 
+from siglip2.data.shards import read_shard
 from siglip2.errors import InvalidInput
 from siglip2.evals.formats import captioned, dense, places, referring, text_in_images
 from siglip2.evals.formats.box_captions import counting_captions, relation_captions
@@ -68,6 +69,30 @@ def test_webdataset_of_clip_benchmark(tmp_path, mode):
     assert found.templates == ("a {} photo.",)
     assert [image.read() for image in found.images] == [jpeg(index) for index in range(4)]
     assert isinstance(found.images[0].source, TarSlice) == (mode == "w")  # a plain tar is not held in memory
+
+
+@pytest.mark.parametrize("folder", ["./", "wds.v1/", "./a.b/c/"])
+def test_folders_in_a_tar_may_have_dots(tmp_path, folder):
+    """As `tar -C FOLDER -cf x.tar .` writes them; files whose own name begins with a dot are no samples."""
+    files = {
+        f"{folder}._0001.jpg": b"of another system",
+        f"{folder}0001.jpg": jpeg(1),
+        f"{folder}0001.cls": b"0",
+    }
+    files |= {f"{folder}0002.jpg": jpeg(2), f"{folder}0002.cls": b"1", f"{folder}README": b"no sample"}
+    write_tar(tmp_path / "test" / "0.tar", files)
+    found = read_labelled(tmp_path, "test")
+    assert found.labels.tolist() == [0, 1]
+    assert [image.key for image in found.images] == ["0001", "0002"]
+    assert [image.read() for image in found.images] == [jpeg(1), jpeg(2)]
+    keys = [sample.key for sample in read_shard(tmp_path / "test" / "0.tar")]
+    assert keys == [f"{folder}0001", f"{folder}0002"]
+
+
+def test_tars_without_pictures(tmp_path):
+    write_tar(tmp_path / "test" / "0.tar", {"a.cls": b"0", "b.cls": b"1"})
+    with pytest.raises(InvalidInput, match=r"no file of \*\.tar\* is called KEY\.jpg or KEY\.jpeg"):
+        read_labelled(tmp_path, "test")
 
 
 def test_parquet_of_datasets(tmp_path):

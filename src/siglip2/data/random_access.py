@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from siglip2.data.shards import split_name
 from siglip2.errors import InvalidInput
 
 INDEX = ".nv-meta"
@@ -107,7 +108,7 @@ class RandomAccess:
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
-        key, _, extension = name.partition(".")
+        key, extension = split_name(name)
         return any(part == extension for part, _, _ in self._store.list_sample_parts(key))
 
     def close(self) -> None:

@@ -14,13 +14,26 @@ class ShardSample:
     files: dict[str, bytes]
 
 
+def split_name(name: str) -> tuple[str, str]:
+    """Key and extension of a file in a tar, cut at the first dot of its base name as WebDataset does.
+
+    Folders may have dots: `./a/0001.seg.png` is `seg.png` of `./a/0001`.
+
+    Returns:
+        Both empty where the file belongs to no sample: it has no extension, or its name begins with a dot.
+    """
+    folder, slash, base = name.rpartition("/")
+    stem, _, extension = base.partition(".")
+    return (f"{folder}{slash}{stem}", extension) if stem and extension else ("", "")
+
+
 def read_shard(path: Path) -> Iterator[ShardSample]:
     """Samples of a tar, plain or gzipped, in file order."""
     key, files = "", {}
     with tarfile.open(path, "r|*") as tar:
         for member in tar:
-            name, _, extension = member.name.partition(".")
-            content = tar.extractfile(member)
+            name, extension = split_name(member.name)
+            content = tar.extractfile(member) if name else None
             if content is None:
                 continue
             if name != key and files:

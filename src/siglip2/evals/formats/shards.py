@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from siglip2.data.shards import split_name
 from siglip2.errors import InvalidInput
 from siglip2.evals.images import ImageFile, TarSlice
 
@@ -35,16 +36,21 @@ def read_samples(folder: Path, pattern: str = "*.tar*") -> Iterator[Sample]:
     """Samples of all tars of a folder that match, in name order.
 
     Raises:
-        InvalidInput: no tar matches, or one is damaged.
+        InvalidInput: no tar matches, one is damaged, or none of them holds a picture.
     """
     paths = sorted(folder.glob(pattern))
     if not paths:
         raise InvalidInput(f"{folder} holds no {pattern}")
+    empty = True
     for path in paths:
         try:
-            yield from _samples_of(path)
+            for sample in _samples_of(path):
+                empty = False
+                yield sample
         except (tarfile.TarError, EOFError, OSError) as error:
             raise InvalidInput(f"{path} cannot be read as a tar: {error}") from error
+    if empty:
+        raise InvalidInput(f"{folder}: no file of {pattern} is called KEY.{' or KEY.'.join(PICTURES)}")
 
 
 def _samples_of(path: Path) -> Iterator[Sample]:
@@ -57,9 +63,9 @@ def _samples_of(path: Path) -> Iterator[Sample]:
         tarfile.open(fileobj=stream, mode="r|") as tar,
     ):
         for member in tar:
-            if not member.isfile():
+            name, extension = split_name(member.name)
+            if not name or not member.isfile():
                 continue
-            name, _, extension = member.name.partition(".")
             if name != key and picture is not None:
                 yield Sample(picture, files)
             if name != key:
