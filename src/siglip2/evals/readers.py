@@ -1,6 +1,5 @@
 """From a data set's folder to what a task measures on: one function for each data set."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -19,7 +18,7 @@ from siglip2.evals.formats.navi import read_navi
 from siglip2.evals.formats.places import PlacedImages
 from siglip2.evals.formats.referring import Expressions
 from siglip2.evals.formats.shards import Sample
-from siglip2.evals.formats.text_files import read_json, read_lines
+from siglip2.evals.formats.text_files import laid_out, read_json, read_lines, read_text
 from siglip2.evals.images import ImageFile
 from siglip2.evals.task import Context, DataSet
 
@@ -43,7 +42,8 @@ def imagenet_real(context: Context, data: DataSet) -> LabelledImages:
         number = Path(image.key).stem.rsplit("_", 1)[-1]
         if not number.isdecimal() or not 1 <= int(number) <= len(answers):
             raise InvalidInput(f"{image.key} in {folder} has no number of ImageNet's val images at its end")
-        row[answers[int(number) - 1]] = True
+        with laid_out(path):
+            row[answers[int(number) - 1]] = True
     return _of_imagenet(labelled, several)
 
 
@@ -73,15 +73,18 @@ def _objectnet_answers(mappings: Path) -> dict[str, list[int]]:
     """
     objects = read_json(mappings / "folder_to_objectnet_label.json")
     answers = read_json(mappings / "objectnet_to_imagenet_1k.json")
-    index_of = {line: int(i) for i, line in read_json(mappings / "pytorch_to_imagenet_2012_id.json").items()}
+    line_of_index = read_json(mappings / "pytorch_to_imagenet_2012_id.json")
     lines = read_lines(mappings / "imagenet_to_label_2012_v2")
-    indices = {name.strip(): index_of.get(line) for line, name in enumerate(lines)}
     found: dict[str, list[int]] = {}
-    for key, name in objects.items():
-        wanted = [answer.strip() for answer in answers.get(name, "").split(";") if answer.strip()]
-        found[key] = [index for answer in wanted if (index := indices.get(answer)) is not None]
-        if len(found[key]) < len(wanted):
-            raise InvalidInput(f"{mappings}: no ImageNet class is found for {name}, which is {answers[name]}")
+    with laid_out(mappings):
+        index_of = {lines[line].strip(): int(index) for index, line in line_of_index.items()}
+        for key, name in objects.items():
+            wanted = [answer.strip() for answer in answers.get(name, "").split(";") if answer.strip()]
+            found[key] = [index_of[answer] for answer in wanted if answer in index_of]
+            if len(found[key]) < len(wanted):
+                raise InvalidInput(
+                    f"{mappings}: no ImageNet class is found for {name}, which is {answers[name]}"
+                )
     return found
 
 
@@ -121,10 +124,9 @@ def xtd10(context: Context, data: DataSet, language: str) -> CaptionedImages:
 def multi30k(context: Context, data: DataSet, language: str) -> CaptionedImages:
     """One caption an image: `test_2016_flickr.txt` names the images in the order of the captions."""
     folder = context.folder(data)
-    names, texts = (
-        (folder / f"test_2016_flickr.{ending}").read_text(encoding="utf-8").splitlines()
-        for ending in ("txt", language)
-    )
+    names, texts = (read_lines(folder / f"test_2016_flickr.{ending}") for ending in ("txt", language))
+    if len(names) != len(texts):
+        raise InvalidInput(f"{folder}: {len(names)} image names but {len(texts)} captions in {language}")
     return captioned.paired(
         (ImageFile(name, folder / "images" / name), [text]) for name, text in zip(names, texts, strict=True)
     )
@@ -147,12 +149,14 @@ def coco_mini(context: Context, data: DataSet, language: str) -> CaptionedImages
 
 def coco_mini_counts(context: Context, data: DataSet) -> list[Choice]:
     """Captions by rule over all pictures with boxes."""
-    return list(counting_captions(_boxed(context, data)))
+    with laid_out(context.folder(data)):
+        return list(counting_captions(_boxed(context, data)))
 
 
 def coco_mini_relations(context: Context, data: DataSet) -> list[Choice]:
     """Captions by rule over all pictures with boxes."""
-    return list(relation_captions(_boxed(context, data)))
+    with laid_out(context.folder(data)):
+        return list(relation_captions(_boxed(context, data)))
 
 
 def _boxed(context: Context, data: DataSet) -> list[Sample]:
@@ -179,8 +183,10 @@ def own_captions(context: Context, data: DataSet, language: str) -> CaptionedIma
 def camvid(context: Context, data: DataSet, split: str) -> DenseImages:
     """Eleven classes; what is unlabelled does not count."""
     folder = context.folder(data)
-    described = json.loads((folder / "classes.json").read_text())
-    names = [name for index, name in enumerate(described["classes"]) if index != described["ignore_index"]]
+    described = read_json(folder / "classes.json")
+    with laid_out(folder / "classes.json"):
+        classes, ignored = described["classes"], described["ignore_index"]
+        names = [name for index, name in enumerate(classes) if index != ignored]
     lookup = lookup_of(list(range(len(names))))
     return dense.read_dense_tars(folder, split, "seg.png", class_names=tuple(names), lookup=lookup)
 
@@ -188,16 +194,18 @@ def camvid(context: Context, data: DataSet, split: str) -> DenseImages:
 def coco_mini_masks(context: Context, data: DataSet, split: str) -> DenseImages:
     """133 things and stuff; 0 does not count."""
     folder = context.folder(data)
-    categories = json.loads((folder / "categories.json").read_text())["seg_categories"]
-    values = sorted(map(int, categories))
-    names = tuple(categories[str(value)]["name"] for value in values)
+    described = read_json(folder / "categories.json")
+    with laid_out(folder / "categories.json"):
+        categories = described["seg_categories"]
+        values = sorted(map(int, categories))
+        names = tuple(categories[str(value)]["name"] for value in values)
     return dense.read_dense_tars(folder, split, "seg.png", class_names=names, lookup=lookup_of(values))
 
 
 def ade20k(context: Context, data: DataSet, split: str) -> DenseImages:
     """150 classes, numbered from 1; 0 does not count."""
     folder = context.folder(data)
-    lines = (folder / "objectInfo150.txt").read_text().splitlines()[1:151]
+    lines = read_lines(folder / "objectInfo150.txt")[1:151]
     names = tuple(line.split("\t")[-1].split(",")[0].strip() for line in lines)
     return dense.read_dense_folders(
         folder / "images" / split,
@@ -233,7 +241,7 @@ def pascal(context: Context, data: DataSet, split: str) -> DenseImages:
         "train",
         "tv_monitor",
     ]
-    stems = (folder / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
+    stems = read_text(folder / "ImageSets" / "Segmentation" / f"{split}.txt").split()
     return dense.read_dense_folders(
         folder / "JPEGImages",
         folder / "SegmentationClass",

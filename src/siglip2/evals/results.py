@@ -1,6 +1,7 @@
 """Results of a task: one JSON file, and beside it the cases that paired tests need."""
 
 import json
+import logging
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,6 +11,8 @@ import numpy as np
 
 from siglip2.errors import InvalidInput
 from siglip2.evals.intervals import Measure
+
+logger = logging.getLogger(__name__)
 
 RESULT_SUFFIX = ".json"
 CASES_SUFFIX = ".cases.npz"
@@ -96,6 +99,19 @@ def write_result(folder: Path, task: str, outcome: Outcome, circumstances: dict[
     return path
 
 
+def read_result(path: Path) -> dict[str, Any] | None:
+    """A result file; None where it is none, with a warning where nothing can be read from it."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        logger.warning("%s is passed over, it cannot be read as a result: %s", path, error)
+        return None
+    return content if isinstance(content, dict) and content.keys() >= _EXPECTED else None
+
+
+_EXPECTED = {"task", "title", "main", "identity", "sizes", "measures"}
+
+
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
     """All results in a folder, by task.
 
@@ -104,8 +120,8 @@ def read_results(folder: Path) -> dict[str, dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob(f"*{RESULT_SUFFIX}")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if "measures" in content and "task" in content:
+        content = read_result(path)
+        if content is not None:
             found[content["task"]] = content
     if not found:
         raise InvalidInput(f"{folder} holds no results: `siglip2 eval MODEL --output FOLDER` writes them")

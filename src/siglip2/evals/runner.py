@@ -15,7 +15,7 @@ from siglip2 import __version__
 from siglip2.errors import Siglip2Error
 from siglip2.evals.protocol import single_switches
 from siglip2.evals.published import published_value
-from siglip2.evals.results import RESULT_SUFFIX, Outcome, write_result
+from siglip2.evals.results import RESULT_SUFFIX, Outcome, read_result, write_result
 from siglip2.evals.task import Context, Task
 
 logger = logging.getLogger(__name__)
@@ -134,10 +134,10 @@ def _finished(output: Path, name: str, identity: dict[str, Any]) -> dict[str, An
     path = output / f"{name}{RESULT_SUFFIX}"
     if not path.exists():
         return None
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if content.get("identity") == identity:
+    content = read_result(path)
+    if content is None or content["identity"] == identity:
         return content
-    changed = [key for key, value in identity.items() if content.get("identity", {}).get(key) != value]
+    changed = [key for key, value in identity.items() if content["identity"].get(key) != value]
     logger.info("%s is measured again: %s changed", name, ", ".join(changed))
     return None
 

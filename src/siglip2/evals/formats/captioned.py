@@ -1,7 +1,5 @@
 """Captioned images: COCO JSON, Karpathy splits, XM3600, XTD10, WebDataset tars, or a folder with a table."""
 
-import csv
-import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ import numpy as np
 from siglip2.errors import InvalidInput
 from siglip2.evals.formats.parquet import read_parquet
 from siglip2.evals.formats.shards import Sample, read_samples
+from siglip2.evals.formats.text_files import laid_out, read_csv, read_json, read_json_lines, read_lines
 from siglip2.evals.images import ImageFile
 
 
@@ -44,6 +43,8 @@ def paired(pairs: Iterable[tuple[ImageFile, list[str]]]) -> CaptionedImages:
     """From pictures with lists of captions; a picture without one stays in the corpus."""
     images, captions, owners = [], [], []
     for image, texts in pairs:
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise InvalidInput(f"the captions of {image.key} are to be a list of texts")
         owners += [len(images)] * len(texts)
         captions += texts
         images.append(image)
@@ -54,43 +55,50 @@ def paired(pairs: Iterable[tuple[ImageFile, list[str]]]) -> CaptionedImages:
 
 def read_coco(annotations: Path, images: Path) -> CaptionedImages:
     """COCO's own `captions_*.json` beside the pictures."""
-    content = _json(annotations)
+    content = read_json(annotations)
     texts: dict[int, list[str]] = defaultdict(list)
-    for entry in content["annotations"]:
-        texts[entry["image_id"]].append(entry["caption"].strip())
-    return paired(
-        (ImageFile(entry["file_name"], images / entry["file_name"]), texts[entry["id"]])
-        for entry in content["images"]
-    )
+    with laid_out(annotations):
+        for entry in content["annotations"]:
+            texts[entry["image_id"]].append(entry["caption"].strip())
+        return paired(
+            (ImageFile(entry["file_name"], images / entry["file_name"]), texts[entry["id"]])
+            for entry in content["images"]
+        )
 
 
 def read_karpathy(annotations: Path, images: Path, split: str = "test") -> CaptionedImages:
     """Karpathy's `dataset_coco.json` or `dataset_flickr30k.json`: all captions of the split's images."""
-    entries = [entry for entry in _json(annotations)["images"] if entry["split"] == split]
+    content = read_json(annotations)
 
     def picture(entry: dict) -> ImageFile:
         path = images / entry.get("filepath", "") / entry["filename"]
         return ImageFile(entry["filename"], path if path.exists() else images / entry["filename"])
 
-    return paired((picture(entry), [each["raw"].strip() for each in entry["sentences"]]) for entry in entries)
+    with laid_out(annotations):
+        return paired(
+            (picture(entry), [each["raw"].strip() for each in entry["sentences"]])
+            for entry in content["images"]
+            if entry["split"] == split
+        )
 
 
 def read_crossmodal3600(folder: Path, language: str) -> CaptionedImages:
     """XM3600: `captions.jsonl` and `images/KEY.jpg`; every caption of a language, not the first alone."""
-    lines = (folder / "captions.jsonl").read_text(encoding="utf-8").splitlines()
-    return paired(
-        (
-            ImageFile(entry["image/key"], folder / "images" / f"{entry['image/key']}.jpg"),
-            entry.get(language, {}).get("caption", []),
+    entries = read_json_lines(folder / "captions.jsonl")
+    with laid_out(folder / "captions.jsonl"):
+        return paired(
+            (
+                ImageFile(entry["image/key"], folder / "images" / f"{entry['image/key']}.jpg"),
+                entry.get(language, {}).get("caption", []),
+            )
+            for entry in entries
         )
-        for entry in map(json.loads, lines)
-    )
 
 
 def read_xtd10(folder: Path, language: str) -> CaptionedImages:
     """XTD10: `test_image_names.txt` and `test_1kcaptions_LANG.txt`, one caption an image, in one order."""
-    names = _lines(folder / "test_image_names.txt")
-    texts = _lines(folder / f"test_1kcaptions_{language}.txt")
+    names = read_lines(folder / "test_image_names.txt")
+    texts = read_lines(folder / f"test_1kcaptions_{language}.txt")
     if len(names) != len(texts):
         raise InvalidInput(f"{folder}: {len(names)} image names but {len(texts)} captions in {language}")
     return paired(
@@ -107,13 +115,13 @@ def split_samples(folder: Path, split: str) -> list[Sample]:
 def read_tars(samples: Iterable[Sample], language: str = "en") -> CaptionedImages:
     """WebDataset samples: `.txt` with a caption a line, or `.json` with captions by language."""
 
-    def texts(files: dict[str, bytes]) -> list[str]:
-        if "json" in files and "captions" in (entry := json.loads(files["json"])):
+    def texts(sample: Sample) -> list[str]:
+        if "json" in sample.files and "captions" in (entry := sample.json()):
             found = entry["captions"]
             return found.get(language, []) if isinstance(found, dict) else found
-        return [line for line in files.get("txt", b"").decode().splitlines() if line.strip()]
+        return [line for line in sample.text("txt").splitlines() if line.strip()]
 
-    return paired((sample.image, texts(sample.files)) for sample in samples)
+    return paired((sample.image, texts(sample)) for sample in samples)
 
 
 def read_table(folder: Path) -> CaptionedImages:
@@ -126,10 +134,9 @@ def read_table(folder: Path) -> CaptionedImages:
     texts: dict[str, list[str]] = defaultdict(list)
     pictures: dict[str, ImageFile] = {}
     if (table := folder / "captions.csv").exists():
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_csv(table)
     elif (table := folder / "captions.jsonl").exists():
-        rows = [json.loads(line) for line in _lines(table)]
+        rows = read_json_lines(table)
     elif parquet:
         for columns, _ in read_parquet(parquet):
             captions = next((columns[n] for n in ("caption", "captions", "text") if n in columns), None)
@@ -137,7 +144,7 @@ def read_table(folder: Path) -> CaptionedImages:
                 raise InvalidInput(f"{parquet[0]} has no column caption, only {', '.join(columns)}")
             for image, found in zip(columns["image"], captions, strict=True):
                 pictures.setdefault(image.key, image)
-                texts[image.key] += [found] if isinstance(found, str) else list(found)
+                texts[image.key] += [found] if isinstance(found, str) else list(found or ())
         return paired((pictures[key], texts[key]) for key in pictures)
     else:
         raise InvalidInput(f"{folder} holds no captions.csv, captions.jsonl or *.parquet")
@@ -145,20 +152,8 @@ def read_table(folder: Path) -> CaptionedImages:
         path, caption = row.get("path") or row.get("image"), row.get("caption")
         if not path or caption is None:
             raise InvalidInput(f"{table}, row {number}: expected the columns path and caption")
+        if not isinstance(path, str) or not isinstance(caption, str):
+            raise InvalidInput(f"{table}, row {number}: path and caption are to be one text each")
         pictures.setdefault(path, ImageFile(path, folder / path))
         texts[path].append(caption)
     return paired((pictures[key], texts[key]) for key in pictures)
-
-
-def _json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"{path} cannot be read as JSON: {error}") from error
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from siglip2.errors import InvalidInput
+from siglip2.errors import InvalidImage, InvalidInput
 from siglip2.evals.formats.shards import read_samples
 from siglip2.evals.images import ImageFile
 
@@ -53,19 +53,33 @@ class DenseImages:
     def masks(self) -> Iterator[np.ndarray]:
         """(H, W) uint8 class of each pixel, `IGNORE` where none."""
         for value in self.values:
-            mask = np.asarray(Image.open(io.BytesIO(value.read())))
+            mask = _pixels(value)
             if mask.ndim != 2:
                 raise InvalidInput(f"{value.key} is no mask of one number a pixel: its shape is {mask.shape}")
-            yield mask.astype(np.uint8) if self.lookup is None else self.lookup[mask]
+            if not 0 <= mask.min() <= mask.max() <= 255:
+                raise InvalidInput(
+                    f"{value.key} is no mask: its numbers go from {mask.min()} to {mask.max()}"
+                )
+            yield mask.astype(np.uint8) if self.lookup is None else self.lookup[mask.astype(np.uint8)]
 
     def depths(self) -> Iterator[np.ndarray]:
         """(H, W) float32 metres, 0 where nothing was measured."""
         for value in self.values:
-            levels = np.asarray(Image.open(io.BytesIO(value.read()))).astype(np.float32)
+            levels = _pixels(value).astype(np.float32)
+            if levels.ndim != 2:
+                raise InvalidInput(f"{value.key} is no picture of depths: its shape is {levels.shape}")
             if self.disparity is not None:
                 known = levels > 0
                 levels = np.where(known, 1 / np.where(known, levels * self.disparity, 1), 0)
             yield levels * self.unit
+
+
+def _pixels(value: ImageFile) -> np.ndarray:
+    """Numbers of a picture of values as they stand."""
+    try:
+        return np.asarray(Image.open(io.BytesIO(value.read())))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InvalidImage(f"{value.key} is damaged or no picture: {error}") from error
 
 
 def lookup_of(values: list[int]) -> np.ndarray:

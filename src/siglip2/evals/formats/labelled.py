@@ -1,7 +1,6 @@
 """Labelled images: a folder a class, WebDataset tars of `.cls` or `.npy`, or Parquet of `datasets`."""
 
 import io
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from siglip2.errors import InvalidInput
 from siglip2.evals.class_names import imagenet_name
 from siglip2.evals.formats.parquet import read_parquet
 from siglip2.evals.formats.shards import Sample, read_samples
+from siglip2.evals.formats.text_files import laid_out, read_json, read_lines
 from siglip2.evals.images import ImageFile
 from siglip2.inputs.suffixes import SUFFIXES
 
@@ -110,7 +110,9 @@ def _from_tars(folder: Path, inside: Path, split: str, given: Sequence[str]) -> 
         labels.append(_label_of(sample, inside))
     templates = _lines(folder / "zeroshot_classification_templates.txt")
     if (folder / "classes.json").exists():
-        given = [entry["clip_name"] for entry in json.loads((folder / "classes.json").read_text())]
+        entries = read_json(folder / "classes.json")
+        with laid_out(folder / "classes.json"):
+            given = [entry["clip_name"] for entry in entries]
     array, count = _as_array(labels, given, folder)
     return LabelledImages(
         images=images,
@@ -134,7 +136,8 @@ def _from_parquet(paths: Sequence[Path], given: Sequence[str]) -> LabelledImages
     # Of a column of lists the names stand one level further in.
     described = [entry.get("feature", entry) for entry in features.values() if isinstance(entry, dict)]
     names = given or next((entry["names"] for entry in described if "names" in entry), [])
-    array, count = _as_array(labels, names, paths[0].parent)
+    with laid_out(paths[0]):
+        array, count = _as_array(labels, names, paths[0].parent)
     return LabelledImages(
         images=images,
         labels=array,
@@ -147,8 +150,8 @@ def _from_parquet(paths: Sequence[Path], given: Sequence[str]) -> LabelledImages
 def _label_of(sample: Sample, folder: Path) -> int | list[int]:
     """From `.cls`, a `.npy` of zeros and ones for several classes (clip_benchmark), or `label` in `.json`."""
     if "npy" in sample.files:
-        present = np.load(io.BytesIO(sample.files["npy"]), allow_pickle=False)
-        return np.flatnonzero(present > 0).tolist()
+        with laid_out(folder / f"{sample.image.key}.npy"):
+            return np.flatnonzero(np.load(io.BytesIO(sample.files["npy"]), allow_pickle=False) > 0).tolist()
     label = sample.files.get("cls")
     if label is None and "json" in sample.files:
         label = sample.json().get("label")
@@ -166,6 +169,8 @@ def _as_array(
     """One class an image as (B,), several as (B, C) bool; and C."""
     several = [list(label) if isinstance(label, Sequence) else [label] for label in labels]
     count = max(len(names), max((max(each, default=-1) for each in several), default=-1) + 1)
+    if any(min(each, default=0) < 0 for each in several):
+        raise InvalidInput(f"{folder}: some images have a label below 0, which stands for an unknown class")
     if names and len(names) < count:
         raise InvalidInput(
             f"{folder}: labels go up to {count - 1}, and only {len(names)} classes have a name"
@@ -179,8 +184,4 @@ def _as_array(
 
 
 def _lines(path: Path) -> list[str]:
-    return (
-        [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        if path.exists()
-        else []
-    )
+    return [line.strip() for line in read_lines(path)] if path.exists() else []

@@ -1,12 +1,12 @@
 """NAVI: photographs of objects with aligned depth (Jampani et al. 2023), as in `navi_v1.5/`."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from siglip2.errors import InvalidInput
 from siglip2.evals.formats.dense import DenseImages
+from siglip2.evals.formats.text_files import laid_out, read_json
 from siglip2.evals.images import ImageFile
 
 _UNIT = 0.001
@@ -26,14 +26,16 @@ def read_navi(folder: Path, split: str) -> DenseImages:
     images, depths, focals = [], [], []
     for annotations in sorted(folder.glob("*/*/annotations.json")):
         scene = annotations.parent
-        for entry in json.loads(annotations.read_text()):
-            if entry["split"] != split:
-                continue
-            stem = Path(entry["filename"]).stem
-            key = f"{scene.parent.name}/{scene.name}/{stem}"
-            images.append(ImageFile(key, scene / "images" / entry["filename"]))
-            depths.append(ImageFile(f"{key}.png", scene / "depth" / f"{stem}.png"))
-            focals.append(entry["camera"]["focal_length"] / entry["image_size"][1])
+        entries = read_json(annotations)
+        with laid_out(annotations):
+            for entry in entries:
+                if entry["split"] != split:
+                    continue
+                stem = Path(entry["filename"]).stem
+                key = f"{scene.parent.name}/{scene.name}/{stem}"
+                images.append(ImageFile(key, scene / "images" / entry["filename"]))
+                depths.append(ImageFile(f"{key}.png", scene / "depth" / f"{stem}.png"))
+                focals.append(entry["camera"]["focal_length"] / entry["image_size"][1])
     if not images:
         raise InvalidInput(f"{folder} has no photograph of the split {split} in */*/annotations.json")
     return DenseImages(

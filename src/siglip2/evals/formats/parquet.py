@@ -20,7 +20,10 @@ def read_parquet(paths: Sequence[Path]) -> Iterator[tuple[dict[str, list[Any]], 
     except ModuleNotFoundError:
         raise InvalidInput("reading Parquet needs pyarrow: pip install 'siglip2[parquet]'") from None
     for path in paths:
-        table = parquet.read_table(path)
+        try:
+            table = parquet.read_table(path)
+        except (OSError, ValueError) as error:
+            raise InvalidInput(f"{path} cannot be read as Parquet: {error}") from error
         rows: dict[str, list[Any]] = {name: table.column(name).to_pylist() for name in table.column_names}
         column = next((name for name in ("image", "img", "jpg") if name in rows), None)
         if column is None:

@@ -1,13 +1,12 @@
 """Images with a class, a place and an income: Dollar Street, GeoDE, Google Landmarks v2."""
 
-import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from siglip2.errors import InvalidInput
+from siglip2.evals.formats.text_files import laid_out, read_csv
 from siglip2.evals.images import ImageFile
 
 
@@ -40,11 +39,13 @@ def read_dollar_street(folder: Path, imagenet_names: list[str]) -> PlacedImages:
         folder: holds the table and the pictures.
         imagenet_names: the 1,000 class names.
     """
-    rows = _table(folder / "images_v2_imagenet_test.csv", ("imageRelPath", "imagenet_synonyms", "income"))
+    path = folder / "images_v2_imagenet_test.csv"
+    rows = read_csv(path, ("imageRelPath", "imagenet_synonyms", "income"))
     accepted = np.zeros((len(rows), len(imagenet_names)), bool)
-    for row, entry in zip(accepted, rows, strict=True):
-        row[[int(index) for index in json.loads(entry["imagenet_synonyms"])]] = True
-    income = np.array([float(entry["income"]) for entry in rows])
+    with laid_out(path):
+        for row, entry in zip(accepted, rows, strict=True):
+            row[[int(index) for index in json.loads(entry["imagenet_synonyms"])]] = True
+        income = np.array([float(entry["income"]) for entry in rows])
     quartile = np.searchsorted(np.quantile(income, (0.25, 0.5, 0.75)), income, side="left")
     return PlacedImages(
         images=[ImageFile(entry["imageRelPath"], folder / entry["imageRelPath"]) for entry in rows],
@@ -61,7 +62,7 @@ def read_dollar_street(folder: Path, imagenet_names: list[str]) -> PlacedImages:
 
 def read_geode(folder: Path) -> PlacedImages:
     """GeoDE's `index.csv` (`file_path`, `object`, `region`, `ip_country`), the pictures under `images/`."""
-    rows = _table(folder / "index.csv", ("file_path", "object", "region", "ip_country"))
+    rows = read_csv(folder / "index.csv", ("file_path", "object", "region", "ip_country"))
     names = tuple(sorted({entry["object"] for entry in rows}))
     return PlacedImages(
         images=[ImageFile(entry["file_path"], folder / "images" / entry["file_path"]) for entry in rows],
@@ -79,13 +80,14 @@ def read_landmarks(folder: Path) -> PlacedImages:
 
     A landmark's name is the end of its Commons category; pictures lie at `images/a/b/c/abc....jpg`.
     """
-    rows = _table(folder / "train.csv", ("id", "landmark_id"))
-    categories = _table(folder / "train_label_to_category.csv", ("landmark_id", "category"))
+    rows = read_csv(folder / "train.csv", ("id", "landmark_id"))
+    categories = read_csv(folder / "train_label_to_category.csv", ("landmark_id", "category"))
     names = {
         entry["landmark_id"]: entry["category"].rsplit("Category:", 1)[-1].replace("_", " ")
         for entry in categories
     }
-    known = sorted({entry["landmark_id"] for entry in rows} & names.keys(), key=int)
+    with laid_out(folder / "train.csv"):
+        known = sorted({entry["landmark_id"] for entry in rows} & names.keys(), key=int)
     place = {landmark: index for index, landmark in enumerate(known)}
     rows = [entry for entry in rows if entry["landmark_id"] in place]
 
@@ -98,15 +100,3 @@ def read_landmarks(folder: Path) -> PlacedImages:
         class_names=tuple(names[landmark] for landmark in known),
         groups={},
     )
-
-
-def _table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
-    missing = [name for name in columns if not rows or name not in rows[0]]
-    if missing:
-        raise InvalidInput(f"{path} is empty or has no column {', '.join(missing)}")
-    return rows

@@ -1,7 +1,6 @@
 """Referring expressions: RefCOCO's pickles, read without running anything in them, and JSON lines."""
 
 import io
-import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from siglip2.errors import InvalidInput
 from siglip2.evals.formats.shards import read_samples
+from siglip2.evals.formats.text_files import laid_out, read_json, read_json_lines
 from siglip2.evals.images import ImageFile
 
 
@@ -56,10 +56,14 @@ def read_refcoco(folder: Path, data_set: str, split_by: str, split: str) -> Expr
         InvalidInput: a file is missing, or the pickle holds more than plain data.
     """
     refs = read_plain_pickle(folder / data_set / f"refs({split_by}).p")
-    try:
-        instances = json.loads((folder / data_set / "instances.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"{folder / data_set / 'instances.json'} cannot be read: {error}") from error
+    path = folder / data_set / "instances.json"
+    instances = read_json(path)
+    with laid_out(path):
+        rows = _refcoco_rows(refs, instances, folder / "images", split)
+    return _expressions(rows, f"{data_set} {split}")
+
+
+def _refcoco_rows(refs: list[dict], instances: dict, images: Path, split: str) -> list[tuple]:
     pictures = {entry["id"]: entry for entry in instances["images"]}
     objects = {entry["id"]: entry for entry in instances["annotations"]}
     by_image: dict[int, list[dict]] = {}
@@ -72,23 +76,24 @@ def read_refcoco(folder: Path, data_set: str, split_by: str, split: str) -> Expr
         picture, target = pictures[ref["image_id"]], objects[ref["ann_id"]]
         size = (picture["width"], picture["height"])
         same = [e["bbox"] for e in by_image[ref["image_id"]] if e["category_id"] == target["category_id"]]
-        image = ImageFile(picture["file_name"], folder / "images" / picture["file_name"])
+        image = ImageFile(picture["file_name"], images / picture["file_name"])
         rows += [(image, sentence["raw"], target["bbox"], same, size) for sentence in ref["sentences"]]
-    return _expressions(rows, f"{data_set} {split}")
+    return rows
 
 
 def read_expression_lines(folder: Path, split: str) -> Expressions:
     """Template expressions over COCO pictures in tars: `refexp_template.jsonl` beside the shards."""
     images = {
-        str(sample.json()["coco_id"]): sample.image for sample in read_samples(folder, f"{split}-*.tar*")
+        str(sample.json().get("coco_id")): sample.image for sample in read_samples(folder, f"{split}-*.tar*")
     }
-    rows = []
-    for line in (folder / "refexp_template.jsonl").read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
-        if entry["split"] == split and str(entry["coco_id"]) in images:
-            image = images[str(entry["coco_id"])]
-            boxes = entry["same_category_boxes"]
-            rows.append((image, entry["expression"], entry["target_box_xywh"], boxes, entry["wh"]))
+    rows, path = [], folder / "refexp_template.jsonl"
+    entries = read_json_lines(path)
+    with laid_out(path):
+        for entry in entries:
+            if entry["split"] == split and str(entry["coco_id"]) in images:
+                image = images[str(entry["coco_id"])]
+                boxes = entry["same_category_boxes"]
+                rows.append((image, entry["expression"], entry["target_box_xywh"], boxes, entry["wh"]))
     return _expressions(rows, f"{folder} {split}")
 
 

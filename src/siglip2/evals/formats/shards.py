@@ -28,8 +28,29 @@ class Sample:
     files: dict[str, bytes]
 
     def json(self) -> dict[str, Any]:
-        """The content of its `.json`."""
-        return json.loads(self.files["json"])
+        """The content of its `.json`.
+
+        Raises:
+            InvalidInput: it has none, or it holds no JSON object.
+        """
+        try:
+            content = json.loads(self.files["json"])
+        except (KeyError, ValueError) as error:
+            raise InvalidInput(f"{self.image.key}.json is missing or no JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise InvalidInput(f"{self.image.key}.json holds no JSON object")
+        return content
+
+    def text(self, extension: str) -> str:
+        """The content of a file of UTF-8; empty where there is none.
+
+        Raises:
+            InvalidInput: it is no UTF-8.
+        """
+        try:
+            return self.files.get(extension, b"").decode()
+        except UnicodeDecodeError as error:
+            raise InvalidInput(f"{self.image.key}.{extension} is no UTF-8") from error
 
 
 def read_samples(folder: Path, pattern: str = "*.tar*") -> Iterator[Sample]:

@@ -3,8 +3,6 @@
 Source: Geigle et al. 2024 (arXiv 2306.08658), github.com/gregor-ge/Babel-ImageNet.
 """
 
-import gzip
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 
 from siglip2.errors import InvalidInput
 from siglip2.evals.class_names import imagenet
+from siglip2.evals.formats.text_files import laid_out, read_json
 from siglip2.evals.intervals import mean, share
 from siglip2.evals.metrics.ranking import class_ranks
 from siglip2.evals.results import Outcome
@@ -48,14 +47,13 @@ class BabelImageNet:
     def run(self, context: Context) -> Outcome:
         """Measure."""
         folder = context.folder(self.data[0])
-        names = _read(
-            _file(folder, ("babel_imagenet_298.json.gz", "babel_imagenet.json"), self.data[0], context)
-        )
+        listed = _file(folder, ("babel_imagenet_298.json.gz", "babel_imagenet.json"), self.data[0], context)
+        names = read_json(listed)
         labelled = self.images.load(context)
         labelled = labelled.take(context.limited(len(labelled.images)))
         indices = _imagenet_indices(context, labelled.class_keys, self.images.data[0])
         prompts_file = folder / "nllb_prompts_90.json.gz"
-        prompts = _read(prompts_file) if prompts_file.exists() else {}
+        prompts = read_json(prompts_file) if prompts_file.exists() else {}
         images = context.embed_images(labelled.images)
         accuracies, rows, weights, owners = {}, [], [], []
         for language, (known, translated) in sorted(names.items()):
@@ -65,9 +63,11 @@ class BabelImageNet:
                 self.languages and language not in self.languages
             ):
                 continue
+            mine = np.isin(labelled.labels, classes)
+            if not mine.any():  # under a limit the few images may all be of other classes
+                continue
             texts = [own[indices[place]] for place in classes]
             embedded = _class_embeddings(context, texts, prompts.get(language, []))
-            mine = np.isin(labelled.labels, classes)
             labels = np.searchsorted(classes, labelled.labels[mine])
             right = class_ranks(images[mine], embedded, labels, ties=self.images.ties(context)) < 1
             measured = share(right)
@@ -84,7 +84,8 @@ class BabelImageNet:
             weights.append(len(right))
         if not rows:
             raise InvalidInput(
-                f"{self.title}: no language names {FEWEST_CLASSES} of the {len(indices)} classes"
+                f"{self.title}: no language names {FEWEST_CLASSES} of the {len(indices)} classes, any of the "
+                f"{len(images)} images among them"
             )
         total = sum(weights)
         values = np.concatenate(
@@ -114,7 +115,9 @@ def _class_embeddings(context: Context, names: list[str], prompts: list[str]) ->
 def _imagenet_indices(context: Context, keys: tuple[str, ...], data: DataSet) -> list[int]:
     listed = context.folder(data) / "classes.json"
     if listed.exists():
-        return [entry["imagenet1k_index"] for entry in json.loads(listed.read_text(encoding="utf-8"))]
+        entries = read_json(listed)
+        with laid_out(listed):
+            return [entry["imagenet1k_index"] for entry in entries]
     place = {wnid: index for index, wnid in enumerate(imagenet()["wnids"])}
     if all(key in place for key in keys):
         return [place[key] for key in keys]
@@ -128,12 +131,3 @@ def _file(folder: Path, names: tuple[str, ...], data: DataSet, context: Context)
     if found is None:
         raise MissingData(data, context.data)
     return found
-
-
-def _read(path: Path) -> dict:
-    with (
-        gzip.open(path, "rt", encoding="utf-8")
-        if path.suffix == ".gz"
-        else path.open(encoding="utf-8") as file
-    ):
-        return json.load(file)

@@ -3,12 +3,11 @@
 Perceived gender in captions and words for it: nothing here says anything about a person in a picture.
 """
 
-import gzip
-import json
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from siglip2.evals.formats.text_files import laid_out, read_json
 from siglip2.evals.intervals import Measure, resampled, share
 from siglip2.evals.readers import flickr8k
 from siglip2.evals.results import Outcome
@@ -80,10 +79,10 @@ class GenderAssociation:
     def run(self, context: Context) -> Outcome:
         """Measure."""
         path = context.folder(self.data[1]) / "flickr8k_caption_gender.json.gz"
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            perceived = json.load(file)["images"]
+        content = read_json(path)
         photographs = flickr8k(context, self.data[0], "en")
-        known = {name.removesuffix(".jpg"): entry[0] for name, entry in perceived.items()}
+        with laid_out(path):
+            known = {name.removesuffix(".jpg"): entry[0] for name, entry in content["images"].items()}
         kept = [image for image in photographs.images if image.key in known]
         kept = [kept[index] for index in context.limited(len(kept)).tolist()]
         female = np.array([known[image.key] == "female" for image in kept])

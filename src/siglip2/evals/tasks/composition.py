@@ -3,13 +3,13 @@
 Sources: Hsieh et al. 2023 (arXiv 2306.14610); Thrush et al. 2022 (arXiv 2204.03162).
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from siglip2.errors import InvalidInput
+from siglip2.evals.formats.text_files import laid_out, read_json, read_json_lines
 from siglip2.evals.images import ImageFile
 from siglip2.evals.intervals import mean, share
 from siglip2.evals.results import Outcome
@@ -40,13 +40,17 @@ class SugarCrepe:
             path = folder / f"{category}.json"
             if not path.exists():
                 continue
-            entries = list(json.loads(path.read_text(encoding="utf-8")).values())
+            content = read_json(path)
+            with laid_out(path):
+                entries = [
+                    (each["filename"], each["caption"], each["negative_caption"]) for each in content.values()
+                ]
             entries = [entries[index] for index in context.limited(len(entries)).tolist()]
             images = context.embed_images(
-                [ImageFile(entry["filename"], folder / "val2017" / entry["filename"]) for entry in entries]
+                [ImageFile(name, folder / "val2017" / name) for name, _, _ in entries]
             )
-            right = context.embed_texts([entry["caption"] for entry in entries])
-            wrong = context.embed_texts([entry["negative_caption"] for entry in entries])
+            right = context.embed_texts([caption for _, caption, _ in entries])
+            wrong = context.embed_texts([caption for _, _, caption in entries])
             found[category] = (images * right).sum(1) > (images * wrong).sum(1)
         if not found:
             raise InvalidInput(f"{folder} holds none of {', '.join(f'{name}.json' for name in SUGARCREPE)}")
@@ -104,13 +108,14 @@ class Winoground:
 def read_winoground(context: Context, data: DataSet) -> list[tuple[ImageFile, ImageFile, str, str]]:
     """`examples.jsonl` with `image_0`, `image_1`, `caption_0`, `caption_1`, and `images/NAME.png`."""
     folder = context.folder(data)
-    lines = (folder / "examples.jsonl").read_text(encoding="utf-8").splitlines()
 
     def picture(name: str) -> ImageFile:
         return ImageFile(name, folder / "images" / f"{name}.png")
 
-    entries = [json.loads(line) for line in lines if line.strip()]
-    return [
-        (picture(entry["image_0"]), picture(entry["image_1"]), entry["caption_0"], entry["caption_1"])
-        for entry in entries
-    ]
+    path = folder / "examples.jsonl"
+    entries = read_json_lines(path)
+    with laid_out(path):
+        return [
+            (picture(entry["image_0"]), picture(entry["image_1"]), entry["caption_0"], entry["caption_1"])
+            for entry in entries
+        ]

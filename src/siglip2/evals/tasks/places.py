@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from siglip2.errors import InvalidInput
 from siglip2.evals.formats.places import PlacedImages
 from siglip2.evals.intervals import Measure, mean, resampled, share
 from siglip2.evals.metrics.ranking import any_right, class_ranks
@@ -102,6 +103,11 @@ class PlacesFewShot:
         for seed in range(3):
             examples = draw_shots(labels, self.shots, context.seed + seed)
             others = np.setdiff1d(np.arange(len(labels)), examples)
+            if not len(others):
+                raise InvalidInput(
+                    f"{self.title}: all {len(labels)} images are among the {self.shots} examples of each "
+                    f"{self.column or 'class'}, and none is left to test"
+                )
             said = few_shot_predictions(features[examples], labels[examples], features[others], len(names))
             right.append((others, said == labels[others]))
         groups, cases = (np.concatenate(part) for part in zip(*right, strict=True))
