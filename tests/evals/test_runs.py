@@ -20,9 +20,9 @@ from siglip2.evals.intervals import resampled, share
 from siglip2.evals.metrics.segmentation import mean_iou
 from siglip2.evals.published import published_value
 from siglip2.evals.registry import SETS, all_tasks, choose_tasks
-from siglip2.evals.report.table import explanations
+from siglip2.evals.report.table import explanations, print_report
 from siglip2.evals.results import Outcome, read_results, write_result
-from siglip2.evals.runner import run_tasks
+from siglip2.evals.runner import TaskReport, run_tasks
 
 
 def test_cache_embeds_every_picture_once_whatever_its_name(encoder, tmp_path):
@@ -88,6 +88,33 @@ def test_an_equal_run_is_kept_and_another_is_not(context, tmp_path):
     assert result["identity"]["limit"] == 5
     assert result["measures"]["top_1"]["method"] == "Wilson"
     assert result["versions"]["numpy"] == np.__version__
+
+
+def test_files_that_were_added_or_written_are_measured(encoder, context, tmp_path, capsys):
+    folder = context.data / "tiny_imagenet"
+    write_classes(folder)
+    tasks = choose_tasks(["tiny_imagenet"])
+
+    def measure() -> TaskReport:
+        # A data set that was read is kept within a context.
+        fresh = make_context(encoder, context.data, context.cache)
+        return run_tasks(tasks, fresh, tmp_path, report=print_report)[0]
+
+    assert measure().state == "measured"
+    capsys.readouterr()
+    assert measure().state == "kept"
+    assert "tiny_imagenet: kept from an equal run" in capsys.readouterr().err
+    write_classes(folder, count=15)
+    report = measure()
+    assert report.state == "measured"
+    assert report.result is not None
+    assert report.result["sizes"]["images"] == 15
+    (folder / "val" / "kind 0" / "0.jpg").write_bytes(jpeg(77))
+    assert measure().state == "measured"
+    (folder / "val" / "kind 0" / "0.jpg").rename(folder / "val" / "kind 1" / "0.jpg")
+    assert measure().state == "measured"
+    (folder / "val" / "itself").symlink_to(folder)
+    assert measure().state == "measured"
 
 
 def test_explain_says_what_a_switch_costs(encoder, context, tmp_path):

@@ -126,6 +126,7 @@ def _identity(task: Task, context: Context) -> dict[str, Any]:
         "limit": context.limit,
         "seed": context.seed,
         "data": str(context.data.resolve()),
+        "files": [context.file_stamp(data) for data in task.data],
         "code": __version__,
     }
 

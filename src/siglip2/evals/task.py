@@ -1,5 +1,8 @@
 """What every task has: a name, the data it needs and where a user gets it, a measure, and a run."""
 
+import contextlib
+import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -87,6 +90,14 @@ class Context:
             raise MissingData(data, self.data)
         return path
 
+    def file_stamp(self, data: DataSet) -> str | None:
+        """A hash of names, sizes and times of a data set's files, which tells whether they changed.
+
+        None where the data set is not there. Contents are not read, so that a million files take seconds.
+        """
+        folder = self.data / data.folder
+        return self.kept(("stamp", folder), lambda: _stamp(folder)) if folder.is_dir() else None
+
     @cached_property
     def deviations(self) -> list[protocols.Deviation]:
         """Switches that are not the paper's."""
@@ -133,6 +144,23 @@ class Context:
         flat = [prompt for each in prompts for prompt in each]
         embedded = self.embed_texts(flat).reshape(len(names), len(chosen), -1)
         return to_unit_length(embedded.mean(axis=1))
+
+
+def _stamp(folder: Path) -> str:
+    rows, seen = [], set()
+    for inside, folders, names in os.walk(folder, followlinks=True):
+        rows.append(os.path.relpath(inside, folder))  # an empty folder is a class as well
+        resolved = os.path.realpath(inside)
+        if resolved in seen:  # a link back into the data set
+            folders.clear()
+            continue
+        seen.add(resolved)
+        for name in names:
+            path = os.path.join(inside, name)
+            with contextlib.suppress(OSError):  # a link that leads nowhere
+                state = os.stat(path)
+                rows.append(f"{os.path.relpath(path, folder)} {state.st_size} {state.st_mtime_ns}")
+    return hashlib.sha256("\n".join(sorted(rows)).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 protocols_with_own_templates = ("clip81", "clip8")

@@ -31,6 +31,8 @@ def print_report(report: TaskReport) -> None:
         print("\t".join((report.task, *row)))
     if sys.stdout.isatty():
         _print_table(report.result, report.state)
+    elif report.state == "kept":
+        print(f"{report.task}: kept from an equal run, --again measures anew", file=sys.stderr)
     for line in explanations(report.result):
         print(f"{report.task}: {line}", file=sys.stderr)
 
