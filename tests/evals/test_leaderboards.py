@@ -27,6 +27,21 @@ def test_mteb_runs_its_image_tasks_on_the_model(encoder):
     }
 
 
+@pytest.mark.parametrize("naflex", [False, True])
+def test_clip_benchmark_sees_pictures_as_the_encoder_prepares_them(tmp_path, naflex):
+    """In their own shapes under NaFlex, though the suite stacks them; squashed to the tower's square else."""
+    torch = pytest.importorskip("torch")
+    from siglip2.evals.clip_benchmark_model import load_siglip2
+
+    model, transform, _ = load_siglip2(str(write_tiny_model(tmp_path, naflex=naflex)))
+    sizes = [(40, 52), (200, 50), (16, 90), (64, 64)]
+    pictures = [Image.fromarray(random_photo(seed, *size)) for seed, size in enumerate(sizes)]
+    batch = torch.utils.data.default_collate([transform(picture) for picture in pictures])
+    with torch.no_grad():
+        found = model.encode_image(batch).numpy()
+    assert found == pytest.approx(model.encoder.embed_images(pictures), abs=1e-5)
+
+
 def test_clip_benchmark_loads_the_model_and_ranks_as_we_do(tmp_path):
     pytest.importorskip("clip_benchmark")
     torch = pytest.importorskip("torch")

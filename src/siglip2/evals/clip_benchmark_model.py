@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from siglip2.encoder import Encoder, load
+from siglip2.inputs.image import PreparedImage
+from siglip2.similarity import to_unit_length
 
 
 class ClipBenchmarkModel(torch.nn.Module):
@@ -20,9 +22,27 @@ class ClipBenchmarkModel(torch.nn.Module):
         super().__init__()
         self.encoder = encoder
 
+    def transform(self, picture: Any) -> Tensor:
+        """A Pillow picture to (1 + N, P): a row with its grid, then its patches as the encoder makes them.
+
+        The suite stacks pictures, which NaFlex's shapes would not allow: N is the token budget then.
+        """
+        vision = self.encoder.checkpoint.config.vision
+        prepared = self.encoder.image_preprocessor.prepare_one(picture.convert("RGB"))
+        num_rows = vision.max_num_patches if vision.naflex else len(prepared.patches)
+        rows = np.zeros((1 + num_rows, vision.patch_dim), prepared.patches.dtype)
+        rows[0, :2] = prepared.grid
+        rows[1 : 1 + len(prepared.patches)] = prepared.patches
+        return torch.from_numpy(rows)
+
     def encode_image(self, images: Tensor) -> Tensor:
-        """(B, H, W, 3) uint8 pictures to (B, E) unit vectors."""
-        return torch.from_numpy(self.encoder.embed_images(list(images.cpu().numpy())))
+        """(B, 1 + N, P) of `transform` to (B, E) unit vectors."""
+        prepared = []
+        for rows in images.cpu().numpy():
+            high, wide = rows[0, :2].astype(int).tolist()
+            prepared.append(PreparedImage(patches=rows[1 : 1 + high * wide], grid=(high, wide)))
+        features = self.encoder.runtime.encode_images(self.encoder.image_preprocessor.batch(prepared))
+        return torch.from_numpy(to_unit_length(features.pooled))
 
     def encode_text(self, ids: Tensor) -> Tensor:
         """(T, L) token ids to (T, E) vectors."""
@@ -41,16 +61,12 @@ def load_siglip2(
         device: `cpu` or a torch device.
     """
     encoder = load(model_name.replace(":", "/"), device=None if device == "cpu" else device)
-    side = encoder.checkpoint.config.vision.image_size or 256
-
-    def transform(picture: Any) -> Tensor:
-        # Pictures of one batch must be of one size; the model's own resize then has nothing left to do.
-        return torch.from_numpy(np.asarray(picture.convert("RGB").resize((side, side), 2)).copy())
+    model = ClipBenchmarkModel(encoder)
 
     def tokenize(texts: Sequence[str]) -> Tensor:
         return torch.from_numpy(encoder.tokenize(texts).astype(np.int64))
 
-    return ClipBenchmarkModel(encoder), transform, tokenize
+    return model, model.transform, tokenize
 
 
 def register() -> None:
