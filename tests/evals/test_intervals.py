@@ -56,3 +56,30 @@ def test_several_means_at_once_are_each_alone():
         assert (measure.value, measure.low, measure.high) == pytest.approx(
             (alone.value, alone.low, alone.high)
         )
+
+
+def test_a_mean_over_kinds_against_resampling_by_hand():
+    """Kinds of unlike sizes, of images that share them: every resample is averaged by kind anew."""
+    rng = np.random.default_rng(7)
+    kinds, groups = np.repeat([0, 1, 2], [90, 25, 5]), rng.integers(0, 60, 120)
+    values = rng.random(120) < np.array([0.9, 0.5, 0.2])[kinds]
+
+    def by_hand(chosen: np.ndarray) -> float:
+        return float(
+            np.mean([values[chosen][kinds[chosen] == kind].mean() for kind in np.unique(kinds[chosen])])
+        )
+
+    images = [np.flatnonzero(groups == image) for image in np.unique(groups)]
+    drawn = [
+        by_hand(np.concatenate([images[index] for index in rng.integers(0, len(images), len(images))]))
+        for _ in range(8_000)
+    ]
+    ours = mean(values, groups, kinds)
+    assert ours.value == pytest.approx(by_hand(np.arange(120)))
+    assert (ours.low, ours.high) == pytest.approx(np.percentile(drawn, (2.5, 97.5)), abs=0.015)
+
+
+def test_kinds_of_unlike_sizes_all_right_leave_no_doubt():
+    kinds = np.repeat([0, 1, 2], [400, 40, 4])
+    ours = mean(np.ones(444), kinds=kinds)
+    assert (ours.value, ours.low, ours.high) == (1, 1, 1)

@@ -16,7 +16,7 @@ from siglip2.errors import InvalidImage, InvalidInput
 from siglip2.evals.cache import EmbeddingCache
 from siglip2.evals.compare import compare_folders
 from siglip2.evals.images import ImageFile
-from siglip2.evals.intervals import resampled, share
+from siglip2.evals.intervals import mean, resampled, share
 from siglip2.evals.metrics.segmentation import mean_iou
 from siglip2.evals.published import published_value
 from siglip2.evals.registry import SETS, all_tasks, choose_tasks
@@ -173,6 +173,24 @@ def test_compare_pairs_the_images(tmp_path):
     assert other.verdict == "cannot be paired"
     with pytest.raises(InvalidInput, match="holds no results"):
         compare_folders(tmp_path / "a", tmp_path / "nothing")
+
+
+def test_compare_pairs_means_over_kinds_kind_by_kind(tmp_path):
+    """The second run is right where the first is wrong, in a tenth of each kind: nothing else moves."""
+    kinds = np.repeat([0, 1], [900, 100])
+    first, second = np.zeros(1000, bool), np.arange(1000) % 10 == 0
+    for name, right in (("a", first), ("b", second)):
+        outcome = Outcome(measures={"accuracy": mean(right, kinds=kinds)}, sizes={"cases": 1000})
+        write_result(tmp_path / name, "task", outcome, {"title": "t", "main": "accuracy", "identity": {}})
+    (found,) = compare_folders(tmp_path / "a", tmp_path / "b")
+    assert found.second == pytest.approx(0.1)
+    measured = mean(second, kinds=kinds)
+    assert (found.low, found.high) == pytest.approx((measured.low, measured.high))
+    write_cases(tmp_path / "a", second)
+    outcome = Outcome(measures={"top_1": mean(second, kinds=kinds)}, sizes={"images": 1000})
+    write_result(tmp_path / "b", "task", outcome, {"title": "t", "main": "top_1", "identity": {}})
+    (other,) = compare_folders(tmp_path / "a", tmp_path / "b")
+    assert other.verdict == "cannot be paired"
 
 
 def test_compare_pairs_resamples_of_what_is_no_mean(tmp_path):

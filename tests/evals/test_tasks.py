@@ -5,13 +5,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.evals.conftest import KnowsNothing, make_context, write_photo
+from tests.evals.conftest import KnowsNothing, jpeg, make_context, write_photo
 
 from siglip2.errors import InvalidInput
+from siglip2.evals.formats.box_captions import Choice
+from siglip2.evals.formats.captioned import paired
+from siglip2.evals.images import ImageFile
 from siglip2.evals.registry import all_tasks, choose_tasks
 from siglip2.evals.results import Outcome
 from siglip2.evals.runner import run_tasks
-from siglip2.evals.task import MissingData
+from siglip2.evals.task import DataSet, MissingData
+from siglip2.evals.tasks.choices import CaptionChoice
+from siglip2.evals.tasks.composition import SugarCrepe
+from siglip2.evals.tasks.retrieval import Retrieval
 from siglip2.similarity import to_unit_length
 
 
@@ -118,6 +124,60 @@ def test_missing_data_are_named_and_the_rest_goes_on(context, tmp_path):
     states = run_tasks(choose_tasks(["imagenet", "tiny_imagenet"]), context, tmp_path / "out")
     assert [each.state for each in states] == ["failed", "measured"]
     assert (tmp_path / "out" / "tiny_imagenet.json").exists()
+
+
+class KnowsEverything(KnowsNothing):
+    """A right caption says `SEED of ...`, and has the vector of the photo of that seed."""
+
+    def texts(self, texts, *, progress=False):
+        owners = [text.partition(" of ")[0] for text in texts]
+        vectors = [self._noise(jpeg(int(each)) if each.isdigit() else each.encode()) for each in owners]
+        return to_unit_length(np.stack(vectors))
+
+
+SIZES = {"a": 40, "b": 9, "c": 2}
+"""Of kinds, languages or categories."""
+
+
+def _all_right_choices(context) -> CaptionChoice:
+    cases = [
+        Choice(image=ImageFile(f"{i}", jpeg(i)), right=f"{i} of {kind}", wrong=("no",), kind=kind)
+        for kind, size in SIZES.items()
+        for i in range(size)
+    ]
+    return CaptionChoice(name="choices", title="Choices", data=DATA, read=lambda *_: cases)
+
+
+def _all_right_retrieval(context) -> Retrieval:
+    def read(context, data, language):
+        photos = [(ImageFile(f"{i}", jpeg(i)), [f"{i} of {language}"] * 2) for i in range(SIZES[language])]
+        return paired(photos)
+
+    # Equal captions tie with each other, and all of a picture's are right.
+    return Retrieval(name="retrieval", title="Retrieval", data=DATA, read=read, languages=tuple(SIZES))
+
+
+def _all_right_sugarcrepe(context) -> SugarCrepe:
+    for category, size in zip(("add_obj", "swap_obj", "swap_att"), SIZES.values(), strict=True):
+        entries = {}
+        for i in range(size):
+            write_photo(context.data / "own" / "val2017" / f"{i}.jpg", i)
+            entries[f"{i}"] = {"filename": f"{i}.jpg", "caption": f"{i} of it", "negative_caption": "no"}
+        (context.data / "own" / f"{category}.json").write_text(json.dumps(entries))
+    return SugarCrepe(name="sugarcrepe", title="SugarCrepe", data=DATA)
+
+
+DATA = (DataSet(folder="own", title="Own", licence="none", page="nowhere", layout="files"),)
+
+
+@pytest.mark.parametrize("make", [_all_right_choices, _all_right_retrieval, _all_right_sugarcrepe])
+def test_a_mean_over_unlike_sizes_that_is_all_right_has_no_interval_beyond_it(make, context):
+    task = make(context)
+    outcome = task.run(replace(context, cache=KnowsEverything(context.encoder, None), examples=False))
+    main = outcome.measures[task.main]
+    assert (main.value, main.low, main.high) == (1, 1, 1)
+    assert main.groups is not None
+    assert len(np.unique(main.groups)) == max(SIZES.values())
 
 
 def test_unknown_tasks_get_a_hint():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from siglip2.evals.intervals import resample
+from siglip2.evals.intervals import mean
 from siglip2.evals.results import read_cases, read_results
 
 
@@ -86,18 +86,13 @@ def _paired(
 ) -> tuple[float, float] | None:
     key = f"{measure}|resamples"
     if key in first and key in second and len(first[key]) == len(second[key]):
-        return _ends(second[key].astype(np.float64) - first[key])
+        low, high = np.nanpercentile(second[key].astype(np.float64) - first[key], (2.5, 97.5))
+        return float(low), float(high)
     if measure not in first or measure not in second or len(first[measure]) != len(second[measure]):
         return None
     gaps = second[measure].astype(np.float64) - first[measure]
-    groups = first.get(f"{measure}|groups", np.arange(len(gaps)))
-    if not np.array_equal(groups, second.get(f"{measure}|groups", np.arange(len(gaps)))):
+    shared = [f"{measure}|groups", f"{measure}|kinds"]
+    if not all(np.array_equal(first.get(key, ()), second.get(key, ())) for key in shared):
         return None
-    _, index = np.unique(groups, return_inverse=True)
-    sums, sizes = np.bincount(index, gaps), np.bincount(index).astype(np.float64)
-    return _ends(resample(lambda weights: (weights @ sums) / (weights @ sizes), len(sums)))
-
-
-def _ends(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.nanpercentile(values, (2.5, 97.5))
-    return float(low), float(high)
+    difference = mean(gaps, *(first.get(key) for key in shared))
+    return difference.low, difference.high

@@ -27,6 +27,7 @@ class Measure:
         method: how the interval was made: `Wilson`, or `bootstrap over images`.
         cases: (count,) the value of each case where the measure is their mean; for paired tests.
         groups: (count,) the image of each case, where several cases share one.
+        kinds: (count,) the kind of each case, where the measure is the mean over kinds of their means.
         resamples: (R,) the value over each resample where there are no cases; equal draws in every run over
             so many images, so that those of two runs are pairs.
     """
@@ -38,6 +39,7 @@ class Measure:
     method: str
     cases: np.ndarray | None = field(default=None, repr=False, compare=False)
     groups: np.ndarray | None = field(default=None, repr=False, compare=False)
+    kinds: np.ndarray | None = field(default=None, repr=False, compare=False)
     resamples: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -88,43 +90,54 @@ def wilson(hits: int, cases: int, *, z: float = _Z) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def mean(values: np.ndarray, groups: np.ndarray | None = None) -> Measure:
+def mean(values: np.ndarray, groups: np.ndarray | None = None, kinds: np.ndarray | None = None) -> Measure:
     """Mean of values, images resampled.
 
     Args:
         values: (C,).
         groups: (C,) image of each value; None where every value is an image.
+        kinds: (C,) kind of each value, such as its language, where every kind is to count the same: the mean
+            over kinds of their means.
     """
-    return means({"": values}, groups)[""]
+    return means({"": values}, groups, kinds)[""]
 
 
-def means(columns: Mapping[str, np.ndarray], groups: np.ndarray | None = None) -> dict[str, Measure]:
+def means(
+    columns: Mapping[str, np.ndarray], groups: np.ndarray | None = None, kinds: np.ndarray | None = None
+) -> dict[str, Measure]:
     """Means of several values of the same cases, by name; one draw of the images serves all.
 
     Args:
         columns: (C,) each.
         groups: as in `mean`.
+        kinds: as in `mean`.
     """
     values = np.stack([np.asarray(column, np.float64) for column in columns.values()], axis=1)
-    _, index = np.unique(np.arange(len(values)) if groups is None else groups, return_inverse=True)
-    sums = np.stack([np.bincount(index, column) for column in values.T], axis=1)
+    _, image = np.unique(np.arange(len(values)) if groups is None else groups, return_inverse=True)
+    _, kind = np.unique(np.zeros(len(values)) if kinds is None else kinds, return_inverse=True)
+    images, size = int(image.max()) + 1, int(kind.max()) + 1
     # The sizes ride along as one more column: weights are large, and every pass over them costs.
-    totals = np.concatenate([sums, np.bincount(index)[:, None]], axis=1)
+    summed = [np.bincount(image * size + kind, column, images * size) for column in (*values.T, None)]
+    totals = np.stack(summed, axis=1).reshape(images, -1)
 
     def statistic(weights: np.ndarray) -> np.ndarray:
-        drawn = weights @ totals
-        return drawn[:, :-1] / drawn[:, -1:]
+        drawn = (weights @ totals).reshape(len(weights), size, -1)
+        sums, sizes = drawn[..., :-1], drawn[..., -1:]
+        # How many cases a kind has differs between resamples, and one without any leaves the kind out.
+        return (sums / np.maximum(sizes, 1)).sum(axis=1) / (sizes > 0).sum(axis=1)
 
-    low, high = np.percentile(resample(statistic, len(totals)), _ENDS, axis=0)
+    found = statistic(np.ones((1, images)))[0]
+    low, high = np.percentile(resample(statistic, images), _ENDS, axis=0)
     return {
         name: Measure(
-            value=float(column.mean()),
+            value=float(found[place]),
             low=float(low[place]),
             high=float(high[place]),
             count=len(column),
             method="bootstrap over images",
             cases=column,
             groups=groups,
+            kinds=kinds,
         )
         for place, (name, column) in enumerate(zip(columns, values.T, strict=True))
     }

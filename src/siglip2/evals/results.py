@@ -70,6 +70,8 @@ def write_result(folder: Path, task: str, outcome: Outcome, circumstances: dict[
             cases[name] = np.asarray(measure.cases, np.float32)
             if measure.groups is not None:
                 cases[f"{name}|groups"] = np.asarray(measure.groups)
+            if measure.kinds is not None:
+                cases[f"{name}|kinds"] = np.asarray(measure.kinds)
         elif measure.resamples is not None:
             cases[f"{name}|resamples"] = np.asarray(measure.resamples, np.float32)
     if cases:

@@ -55,7 +55,7 @@ class BabelImageNet:
         prompts_file = folder / "nllb_prompts_90.json.gz"
         prompts = read_json(prompts_file) if prompts_file.exists() else {}
         images = context.embed_images(labelled.images)
-        accuracies, rows, weights, owners = {}, [], [], []
+        accuracies, rows, owners = {}, [], []
         for language, (known, translated) in sorted(names.items()):
             own = dict(zip(known, translated, strict=True))
             classes = [place for place, index in enumerate(indices) if index in own]
@@ -81,18 +81,14 @@ class BabelImageNet:
             }
             rows.append(right)
             owners.append(np.flatnonzero(mine))
-            weights.append(len(right))
         if not rows:
             raise InvalidInput(
                 f"{self.title}: no language names {FEWEST_CLASSES} of the {len(indices)} classes, any of the "
                 f"{len(images)} images among them"
             )
-        total = sum(weights)
-        values = np.concatenate(
-            [row * (total / (len(rows) * count)) for row, count in zip(rows, weights, strict=True)]
-        )
+        languages = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
         return Outcome(
-            measures={"top_1": mean(values, np.concatenate(owners))},
+            measures={"top_1": mean(np.concatenate(rows), np.concatenate(owners), languages)},
             sizes={"images": len(images), "languages": len(rows), "classes": len(indices)},
             chance=float(np.mean([entry["chance"] for entry in accuracies.values()])),
             settings={"prompts": "translated" if prompts else "bare names", "fewest_classes": FEWEST_CLASSES},

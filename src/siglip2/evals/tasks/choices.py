@@ -4,7 +4,6 @@ The paper asks this of models with a language model behind the encoder (CountBen
 Table 6). Differs from the paper: no language model; the caption nearest to the picture is the answer.
 """
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from siglip2.evals.examples import pick_examples
 from siglip2.evals.formats.box_captions import Choice
-from siglip2.evals.intervals import means, share
+from siglip2.evals.intervals import mean, share
 from siglip2.evals.results import Outcome
 from siglip2.evals.task import Context, DataSet
 
@@ -47,23 +46,19 @@ class CaptionChoice:
         best = np.full(len(cases), -np.inf)
         np.maximum.at(best, owners, (images[owners] * wrong).sum(axis=1))
         hits = right > best
-        kinds: dict[str, list[int]] = defaultdict(list)
-        for index, case in enumerate(cases):
-            kinds[case.kind].append(index)
-        weights = np.zeros(len(cases))
-        for members in kinds.values():
-            weights[members] = len(cases) / (len(kinds) * len(members))
+        names, kinds = np.unique([case.kind for case in cases], return_inverse=True)
+        members = {name: kinds == kind for kind, name in enumerate(names.tolist())}
         pictures = np.unique([case.image.key for case in cases], return_inverse=True)[1]
         chances = np.array([1 / (1 + len(case.wrong)) for case in cases])
         captions = [f"{case.right} / {case.wrong[0]}" for case in cases]
         return Outcome(
             measures={
-                **means({"accuracy": hits * weights}, pictures),
+                "accuracy": mean(hits, pictures, kinds),
                 "all": share(hits, pictures),
-                **{kind.replace(" ", "_"): share(hits[m], pictures[m]) for kind, m in sorted(kinds.items())},
+                **{name.replace(" ", "_"): share(hits[m], pictures[m]) for name, m in members.items()},
             },
-            sizes={"cases": len(cases), "images": int(pictures.max()) + 1, "kinds": len(kinds)},
-            chance=float((chances * weights).mean()),
+            sizes={"cases": len(cases), "images": int(pictures.max()) + 1, "kinds": len(names)},
+            chance=float(np.mean([chances[m].mean() for m in members.values()])),
             settings={"captions": "made by rule"},
             examples=pick_examples([case.image for case in cases], hits, captions)
             if context.examples

@@ -36,6 +36,7 @@ class SugarCrepe:
         """Measure."""
         folder = context.folder(self.data[0])
         found: dict[str, np.ndarray] = {}
+        pictures: dict[str, list[str]] = {}
         for category in SUGARCREPE:
             path = folder / f"{category}.json"
             if not path.exists():
@@ -52,17 +53,18 @@ class SugarCrepe:
             right = context.embed_texts([caption for _, caption, _ in entries])
             wrong = context.embed_texts([caption for _, _, caption in entries])
             found[category] = (images * right).sum(1) > (images * wrong).sum(1)
+            pictures[category] = [entry["filename"] for entry in entries]
         if not found:
             raise InvalidInput(f"{folder} holds none of {', '.join(f'{name}.json' for name in SUGARCREPE)}")
-        total = sum(len(each) for each in found.values())
-        balanced = np.concatenate([each * (total / (len(found) * len(each))) for each in found.values()])
+        hits, picture = np.concatenate(list(found.values())), np.concatenate(list(pictures.values()))
+        categories = np.repeat(np.arange(len(found)), [len(each) for each in found.values()])
         return Outcome(
             measures={
-                "accuracy": mean(balanced),
-                "all": share(np.concatenate(list(found.values()))),
-                **{category: share(each) for category, each in found.items()},
+                "accuracy": mean(hits, picture, categories),
+                "all": share(hits, picture),
+                **{category: share(each, np.array(pictures[category])) for category, each in found.items()},
             },
-            sizes={"pairs": total},
+            sizes={"pairs": len(hits)},
             chance=0.5,
         )
 

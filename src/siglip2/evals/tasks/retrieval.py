@@ -124,19 +124,15 @@ def _pictures(owners: list[np.ndarray], sets: list[CaptionedImages]) -> np.ndarr
 
 
 def _over_languages(values: dict[str, list[np.ndarray]], pictures: np.ndarray) -> dict[str, Measure]:
-    """Of cases by name and language."""
-    if len(next(iter(values.values()))) == 1:
-        alone = {name: each[0] for name, each in values.items()}
-        if len(np.unique(pictures)) < len(pictures):
-            return means(alone, pictures)
-        shares = {name: share(each, pictures) for name, each in alone.items() if each.dtype == bool}
-        return {**means({name: alone[name] for name in alone.keys() - shares.keys()}, pictures), **shares}
-    # Weighted so that every language counts the same, as the mean over languages does.
-    weighted = {}
-    for name, languages in values.items():
-        total = sum(len(each) for each in languages)
-        weighted[name] = np.concatenate([each * (total / (len(languages) * len(each))) for each in languages])
-    return means(weighted, pictures)
+    """Of cases by name and language; every language counts the same."""
+    sizes = [len(each) for each in next(iter(values.values()))]
+    columns = {name: np.concatenate(languages) for name, languages in values.items()}
+    if len(sizes) > 1:
+        return means(columns, pictures, np.repeat(np.arange(len(sizes)), sizes))
+    if len(np.unique(pictures)) < len(pictures):
+        return means(columns, pictures)
+    shares = {name: share(each, pictures) for name, each in columns.items() if each.dtype == bool}
+    return {**means({name: columns[name] for name in columns.keys() - shares.keys()}, pictures), **shares}
 
 
 def _examples(captioned: CaptionedImages, ranks: Ranks):
