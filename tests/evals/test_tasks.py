@@ -10,6 +10,7 @@ from tests.evals.conftest import KnowsNothing, jpeg, make_context, write_photo
 from siglip2.errors import InvalidInput
 from siglip2.evals.formats.box_captions import Choice
 from siglip2.evals.formats.captioned import paired
+from siglip2.evals.formats.places import PlacedImages
 from siglip2.evals.images import ImageFile
 from siglip2.evals.registry import all_tasks, choose_tasks
 from siglip2.evals.results import Outcome
@@ -17,6 +18,7 @@ from siglip2.evals.runner import run_tasks
 from siglip2.evals.task import DataSet, MissingData
 from siglip2.evals.tasks.choices import CaptionChoice
 from siglip2.evals.tasks.composition import SugarCrepe
+from siglip2.evals.tasks.places import PlacesZeroShot
 from siglip2.evals.tasks.retrieval import Retrieval
 from siglip2.similarity import to_unit_length
 
@@ -277,6 +279,20 @@ def test_data_sets_that_are_not_here_in_their_formats(name, context):
     assert at_chance(outcome, task.main)
     if name == "dollar_street":
         assert outcome.measures["disparity"].value >= 0
+
+
+def test_a_group_that_no_resample_drew_is_left_out_of_the_disparity(context):
+    """A region of one photo is missing from a third of the resamples; all answers are right."""
+    groups = np.array(["many"] * 39 + ["one"])
+    placed = PlacedImages(
+        images=[ImageFile(f"{index}", jpeg(index)) for index in range(40)],
+        class_names=("the only one",),
+        labels=np.zeros(40, int),
+        groups={"region": groups},
+    )
+    task = PlacesZeroShot(name="own", title="Own", data=DATA, read=lambda *_: placed, group="region")
+    disparity = task.run(replace(context, cache=KnowsNothing(context.encoder, None))).measures["disparity"]
+    assert (disparity.value, disparity.low, disparity.high) == (0, 0, 0)
 
 
 def write_sugarcrepe(folder):

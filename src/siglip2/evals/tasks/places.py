@@ -124,7 +124,9 @@ def _disparity(right: np.ndarray, groups: np.ndarray) -> Measure:
     members = np.eye(index.max() + 1)[index]
 
     def gap(weights: np.ndarray) -> np.ndarray:
-        accuracy = (weights @ (members * right[:, None])) / np.maximum(weights @ members, 1e-12)
-        return accuracy.max(axis=1) - accuracy.min(axis=1)
+        # A resample without a group says nothing of it.
+        with np.errstate(invalid="ignore"):
+            accuracy = (weights @ (members * right[:, None])) / (weights @ members)
+        return np.nanmax(accuracy, axis=1) - np.nanmin(accuracy, axis=1)
 
     return resampled(gap, len(right))
