@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import jaccard_score, ndcg_score, top_k_accuracy_score
+from sklearn.metrics import average_precision_score, jaccard_score, ndcg_score, top_k_accuracy_score
 from tests.evals.conftest import unit
 
+from siglip2.evals.intervals import resample
+from siglip2.evals.metrics.average_precision import mean_average_precision
 from siglip2.evals.metrics.boxes import box_iou, within
 from siglip2.evals.metrics.calibration import reliability
 from siglip2.evals.metrics.depth import depth_errors, normal_errors, normals_from_depth
@@ -42,6 +44,27 @@ def test_any_of_several_right_classes():
     accepted = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 1]], bool)
     assert any_right(scores, accepted).tolist() == [True, False, False, True]
     assert any_right(scores, accepted, ties="for").tolist() == [True, True, False, True]
+
+
+@pytest.mark.parametrize("levels", [1, 4, None])  # one score for all, four of them, no two alike
+def test_mean_average_precision_equals_scikit_learn_in_every_resample(levels):
+    rng = np.random.default_rng(6)
+    labels, scores = rng.random((60, 3)) < 0.3, rng.random((60, 3))
+    labels = labels[np.argsort(~labels[:, 0])]  # an order that flatters the first class
+    if levels:
+        scores = np.floor(scores * levels)
+    measure, precisions = mean_average_precision(scores, labels)
+    assert measure.value == pytest.approx(np.mean(list(precisions.values())))
+
+    def theirs(weights: np.ndarray) -> np.ndarray:
+        found = [
+            [average_precision_score(labels[:, c], scores[:, c], sample_weight=row) for c in range(3)]
+            for row in weights[:50]
+        ]
+        return np.mean(found, axis=1)
+
+    assert measure.resamples is not None
+    assert measure.resamples[:50] == pytest.approx(resample(theirs, 60))
 
 
 def captioned(seed: int = 0):
