@@ -65,11 +65,11 @@ def tiny_encoder(folder: Path, *, naflex: bool = False, seed: int = 0) -> Encode
     return Encoder(checkpoint, runtime, model_id="tiny")
 
 
-def write_tiny_model(folder: Path, *, naflex: bool = False) -> Path:
+def write_tiny_model(folder: Path, *, naflex: bool = False, seed: int = 0) -> Path:
     """The model as a Hugging Face folder, for the command line."""
     source = folder / "source"
     source.mkdir(parents=True)
-    save_checkpoint(tiny_checkpoint(source, naflex=naflex), folder / "tiny")
+    save_checkpoint(tiny_checkpoint(source, naflex=naflex, seed=seed), folder / "tiny")
     return folder / "tiny"
 
 

@@ -259,6 +259,47 @@ def test_the_command_from_files_to_a_page(tmp_path, capsys):
     assert json.loads((folder / "tiny_imagenet.json").read_text())["main"] == "top_1"
 
 
+def test_models_of_one_name_have_folders_of_their_own(tmp_path, capsys, monkeypatch):
+    """What `siglip2 train` writes is called `model` in every run."""
+    write_classes(tmp_path / "data" / "tiny_imagenet", count=12)
+    folders = [write_tiny_model(tmp_path / place, seed=seed) for seed, place in enumerate("ab")]
+    options = ["--tasks", "tiny_imagenet", "--data", str(tmp_path / "data"), "--cache", str(tmp_path / "c")]
+    options += ["--output", str(tmp_path / "eval")]
+    for model in folders:
+        assert run(["eval", str(model), *options]) == 0
+    written = sorted((tmp_path / "eval").iterdir())
+    assert [folder.name.partition("-")[0] for folder in written] == ["tiny", "tiny"]
+    models = [read_results(folder)["tiny_imagenet"]["model"] for folder in written]
+    assert models == [str(model) for model in folders]
+    assert f"results go to {written[1]}" in capsys.readouterr().err
+    # Each finds its own again, and another switch is no other model.
+    for model in folders:
+        assert run(["eval", str(model), "--preset", "transformers", *options]) == 0
+    assert sorted((tmp_path / "eval").iterdir()) == written
+    monkeypatch.chdir(folders[0])
+    assert run(["eval", ".", *options]) == 0
+    assert sorted((tmp_path / "eval").iterdir()) == written
+
+
+def test_folders_of_one_name_are_told_apart_by_their_paths(tmp_path):
+    write_classes(tmp_path / "data" / "tiny_imagenet", count=12)
+    for seed, place in enumerate("xy"):
+        model = write_tiny_model(tmp_path / place, seed=seed)
+        options = [
+            "--tasks",
+            "tiny_imagenet",
+            "--data",
+            str(tmp_path / "data"),
+            "--cache",
+            str(tmp_path / "c"),
+        ]
+        assert run(["eval", str(model), *options, "--output", str(tmp_path / f"eval_{place}")]) == 0
+    folders = [str(tmp_path / f"eval_{place}" / "tiny") for place in "xy"]
+    assert run(["eval", "report", *folders, folders[0], "--output", str(tmp_path / "page")]) == 0
+    page = (tmp_path / "page" / "report.html").read_text()
+    assert "Evaluation of eval_x/tiny, eval_y/tiny<" in page
+
+
 WITHOUT_TORCH = """
 import sys
 class Hidden:

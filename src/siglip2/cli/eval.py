@@ -41,7 +41,8 @@ def eval(
         arguments: folders of results, for `compare` and `report`.
         tasks: names of tasks or sets of them; `paper` and `small` are sets.
         data: folder with a folder for each data set.
-        output: where results go, in a folder named for the model; where `report` writes its page.
+        output: where results go, in a folder named for the model, and for its weights where another model of
+            that name has results there; where `report` writes its page.
         cache: where embeddings are kept between runs.
         templates: clip81 as in the paper, clip8, plain, or one of your own with {}.
         canonicalize: drop punctuation and case from class names and templates.
@@ -98,8 +99,10 @@ def _measure(
     from siglip2.evals.cache import EmbeddingCache
     from siglip2.evals.protocol import with_encoder
     from siglip2.evals.report.table import print_report
+    from siglip2.evals.results import results_folder
     from siglip2.evals.runner import run_tasks
     from siglip2.evals.task import Context
+    from siglip2.fingerprint import weights_fingerprint
 
     opened: dict[tuple[str, ...], EmbeddingCache] = {}
 
@@ -132,9 +135,14 @@ def _measure(
     first = context(protocol, runner.precision)
     for deviation in first.deviations:
         print(f"differs from the paper: {deviation}", file=sys.stderr)
-    folder = output / str(model).rstrip("/").rsplit("/", 1)[-1]
+    name = Path(model).name
+    if name in ("", ".."):
+        name = Path(model).resolve().name
     if max_num_patches:
-        folder = folder.with_name(f"{folder.name}@{max_num_patches}")
+        name = f"{name}@{max_num_patches}"
+    folder = results_folder(output, name, weights_fingerprint(first.encoder.checkpoint))
+    if folder.name != name:
+        print(f"{output / name} is for another model of that name: results go to {folder}", file=sys.stderr)
     reports = run_tasks(
         tasks,
         first,
@@ -160,10 +168,11 @@ def _list(arguments: tuple[Path, ...], output: Path) -> int:
 def _compare(arguments: tuple[Path, ...], output: Path) -> int:
     from siglip2.evals.compare import compare_folders
     from siglip2.evals.report.table import print_comparison
+    from siglip2.evals.results import model_names
 
     if len(arguments) != 2:
         raise InvalidInput("compare takes two folders of results: siglip2 eval compare A B")
-    print_comparison(compare_folders(*arguments), *(folder.name for folder in arguments))
+    print_comparison(compare_folders(*arguments), *model_names(arguments))
     return 0
 
 

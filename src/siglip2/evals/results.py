@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,34 @@ def read_results(folder: Path) -> dict[str, dict[str, Any]]:
     if not found:
         raise InvalidInput(f"{folder} holds no results: `siglip2 eval MODEL --output FOLDER` writes them")
     return found
+
+
+def results_folder(output: Path, name: str, weights: str) -> Path:
+    """Where a model's results go: a folder of its name, unless one of other weights has results there.
+
+    Args:
+        output: the folder of all results.
+        name: of the model; models may share it, as those of `siglip2 train` do, which all lie in a `model`.
+        weights: fingerprint of the model's weights, whose start then tells it apart.
+    """
+    folder, own = output / name, output / f"{name}-{weights[:8]}"
+    try:
+        results = read_results(folder).values()
+    except InvalidInput:
+        results = ()
+    taken = any(each.get("weights", weights) != weights for each in results)
+    return own if taken or own.is_dir() else folder
+
+
+def model_names(folders: Sequence[Path]) -> list[str]:
+    """What to call the models of folders of results: as few last parts of the paths as tell them apart."""
+    paths = [folder.resolve() for folder in folders]
+    names: list[str] = []
+    for count in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["/".join(path.parts[-count:]) for path in paths]
+        if len(set(names)) == len(set(paths)):
+            break
+    return names
 
 
 def read_cases(folder: Path, task: str) -> dict[str, np.ndarray]:

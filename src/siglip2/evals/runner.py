@@ -17,6 +17,7 @@ from siglip2.evals.protocol import single_switches
 from siglip2.evals.published import published_value
 from siglip2.evals.results import RESULT_SUFFIX, Outcome, read_result, write_result
 from siglip2.evals.task import Context, Task
+from siglip2.fingerprint import weights_fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ def _run_task(
         "main": task.main,
         "identity": identity,
         "model": context.encoder.model_id,
+        "weights": weights_fingerprint(context.encoder.checkpoint),
         "data_sets": [asdict(data) for data in task.data],
         "deviations": [str(deviation) for deviation in context.deviations],
         "explained": explained,

@@ -9,7 +9,7 @@ from typing import Any
 from siglip2.evals.registry import all_tasks
 from siglip2.evals.report.plots import draw_plots
 from siglip2.evals.report.table import explanations, figure
-from siglip2.evals.results import read_results
+from siglip2.evals.results import model_names, read_results
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --quiet: #777; }
@@ -29,21 +29,22 @@ def write_page(folders: list[Path], output: Path) -> Path:
     """Write `report.html` and its plots.
 
     Args:
-        folders: one of results for each model.
+        folders: one of results for each model; one that is named twice counts once.
         output: where the page goes.
 
     Raises:
         InvalidInput: a folder holds no results.
     """
     known = list(all_tasks())  # the order in which they are listed; tasks of other releases come last
+    folders = list({folder.resolve(): folder for folder in folders}.values())
     runs = {
-        folder.name: dict(
+        name: dict(
             sorted(
                 read_results(folder).items(),
                 key=lambda item: known.index(item[0]) if item[0] in known else len(known),
             )
         )
-        for folder in folders
+        for name, folder in zip(model_names(folders), folders, strict=True)
     }
     plots = draw_plots(runs, output / "plots")
     parts = [
