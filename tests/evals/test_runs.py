@@ -341,10 +341,15 @@ def test_tasks_that_train_nothing_need_no_torch(tmp_path):
     assert "tiny_imagenet_10shot\ttop_1" in finished.stdout
 
 
-def test_mistakes_on_the_command_line(tmp_path):
+def test_mistakes_on_the_command_line(tmp_path, capsys):
     with pytest.raises(InvalidInput, match="there is no task 'imagenett', did you mean imagenet"):
         run(["eval", "nano", "--tasks", "imagenett"])
     with pytest.raises(InvalidInput, match="--data names the one that holds a folder for each data set"):
         run(["eval", "nano", "--data", str(tmp_path / "nowhere")])
     with pytest.raises(InvalidInput, match="compare takes two folders"):
         run(["eval", "compare", str(tmp_path)])
+    # The model is the first word here, and its pixels are those of --preset.
+    for option in (["--model", "nano"], ["--image-preset", "timm"]):
+        with pytest.raises(SystemExit, match="2"):
+            run(["eval", "nano", "--data", str(tmp_path), *option])
+        assert f"nrecognized options: {option[0]}" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from siglip2.cli.options import DEFAULT_MODEL_OPTIONS, ModelOptions
+from siglip2.cli.options import DEFAULT_RUNTIME_OPTIONS, RuntimeOptions
 from siglip2.errors import InvalidInput
 
 CACHE = Path("~/.cache/siglip2/evals").expanduser()
@@ -29,7 +29,7 @@ def eval(
     seed: int = 0,
     again: bool = False,
     explain: Literal["differing", "always", "never"] = "differing",
-    runner: ModelOptions = DEFAULT_MODEL_OPTIONS,
+    runner: RuntimeOptions = DEFAULT_RUNTIME_OPTIONS,
 ) -> int:
     """Measure a model the way the paper does.
 

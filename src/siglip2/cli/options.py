@@ -17,24 +17,30 @@ LONG_WORK = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions:
-    """Which model runs, and how."""
+class RuntimeOptions:
+    """How a model that is named elsewhere is found and run."""
 
-    model: str | None = None
-    """`nano`, a released name, a hub repository, a folder or a file. By default SIGLIP2_MODEL, or
-    google/siglip2-base-patch16-256."""
     runtime: Literal["auto", "openvino", "torch"] = "auto"
     """What runs the towers."""
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     """Of the computation."""
     device: str | None = None
     """For torch: cpu, cuda, cuda:1, mps."""
-    image_preset: ImagePreset | None = None
-    """How pixels reach the model's resolution; as saved with the weights by default."""
     revision: str | None = None
     """Branch, tag or commit on the hub."""
     offline: bool = False
     """Never ask the hub; use its local cache."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(RuntimeOptions):
+    """Which model runs, and how."""
+
+    model: str | None = None
+    """`nano`, a released name, a hub repository, a folder or a file. By default SIGLIP2_MODEL, or
+    google/siglip2-base-patch16-256."""
+    image_preset: ImagePreset | None = None
+    """How pixels reach the model's resolution; as saved with the weights by default."""
 
     def load(self) -> "Encoder":
         """Load the model."""
@@ -61,6 +67,7 @@ class ImageOptions:
     """NaFlex models: the most patches of an image."""
 
 
+DEFAULT_RUNTIME_OPTIONS = RuntimeOptions()
 DEFAULT_MODEL_OPTIONS = ModelOptions()
 DEFAULT_IMAGE_OPTIONS = ImageOptions()
 
