@@ -10,6 +10,7 @@ from tests.evals.conftest import KnowsNothing, jpeg, make_context, write_photo
 from siglip2.errors import InvalidInput
 from siglip2.evals.formats.box_captions import Choice
 from siglip2.evals.formats.captioned import paired
+from siglip2.evals.formats.dense import DenseImages
 from siglip2.evals.formats.places import PlacedImages
 from siglip2.evals.images import ImageFile
 from siglip2.evals.registry import all_tasks, choose_tasks
@@ -20,6 +21,7 @@ from siglip2.evals.tasks.choices import CaptionChoice
 from siglip2.evals.tasks.composition import SugarCrepe
 from siglip2.evals.tasks.places import PlacesZeroShot
 from siglip2.evals.tasks.retrieval import Retrieval
+from siglip2.evals.tasks.segmentation import SegmentationProbe
 from siglip2.similarity import to_unit_length
 
 
@@ -218,6 +220,36 @@ def test_masks_of_noise_are_at_chance(name, encoder, shared_data):
     if task.trains:
         task = replace(task, steps=30)  # pyright: ignore[reportArgumentType]
     assert at_chance(task.run(replace(context, limit=60, examples=False)), task.main)
+
+
+def test_a_probe_reads_the_train_split_batch_by_batch_and_whole(context):
+    """Features of a large split do not fit in memory; and `--limit` is of what is measured on."""
+    pytest.importorskip("torch")
+    asked: list[int] = []
+
+    class Counting(KnowsNothing):
+        def patches(self, images, *, progress=False):
+            asked.append(len(images))
+            return super().patches(images, progress=progress)
+
+    def read(context, data, split):
+        count = 40 if split == "train" else 12
+        images = [ImageFile(f"{i}", jpeg(i)) for i in range(count)]
+        return Masks(images=images, values=images, class_names=("left", "right"))
+
+    class Masks(DenseImages):
+        def masks(self):
+            for _ in self.values:
+                yield np.repeat(np.array([[0, 1]], np.uint8), 20, axis=1).repeat(40, axis=0)
+
+        def take(self, positions):
+            kept = super().take(positions)
+            return Masks(images=kept.images, values=kept.values, class_names=kept.class_names)
+
+    task = SegmentationProbe(name="own", title="Own", data=DATA, read=read, steps=3)
+    outcome = task.run(replace(context, cache=Counting(context.encoder, None), limit=5))
+    assert outcome.sizes == {"images": 5, "train_images": 40, "classes": 2}
+    assert asked == [40, 1, 16, 16, 16, 5]
 
 
 def test_convolutions_over_noise_know_the_layout_at_most(encoder, shared_data):

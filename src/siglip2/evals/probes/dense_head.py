@@ -78,7 +78,8 @@ def with_pooled(features: PatchFeatures) -> np.ndarray:
 
 
 def fit_head(
-    features: Sequence[np.ndarray],
+    read: Callable[[list[int]], Sequence[np.ndarray]],
+    grids: Sequence[tuple[int, int]],
     targets: Sequence[np.ndarray],
     channels: int,
     loss: Loss,
@@ -92,7 +93,9 @@ def fit_head(
     """Fit a head.
 
     Args:
-        features: per image (h, w, W).
+        read: from positions of images to their features, (h, w, W) each; asked a batch at a time, since those
+            of all images need not fit in memory.
+        grids: per image (h, w).
         targets: per image (H, W) classes or depths, or (H, W, 3) normals.
         channels: C of the output.
         loss: of (B, C, H', W') outputs and (B, H', W', ...) targets.
@@ -104,13 +107,13 @@ def fit_head(
     """
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
-    model = {"linear": LinearHead, "dpt": DPTHead}[head](features[0].shape[-1], channels)
-    small = [_sampled(target, each.shape[:2]) for target, each in zip(targets, features, strict=True)]
+    model = {"linear": LinearHead, "dpt": DPTHead}[head](read([0])[0].shape[-1], channels)
+    small = [_sampled(target, grid) for target, grid in zip(targets, grids, strict=True)]
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
     model.train()
-    for batch in _batches(features, small, batch_size, steps, random):
-        x = torch.from_numpy(np.stack([features[index] for index in batch])).permute(0, 3, 1, 2)
+    for batch in _batches(grids, small, batch_size, steps, random):
+        x = torch.from_numpy(np.stack(read(batch))).permute(0, 3, 1, 2)
         target = torch.from_numpy(np.stack([small[index] for index in batch]))
         output = functional.interpolate(model(x), target.shape[1:3], mode="bilinear", align_corners=False)
         optimizer.zero_grad()
@@ -129,7 +132,7 @@ def apply_head(model: nn.Module, features: np.ndarray, size: tuple[int, int]) ->
 
 
 def _batches(
-    features: Sequence[np.ndarray],
+    grids: Sequence[tuple[int, int]],
     targets: Sequence[np.ndarray],
     size: int,
     steps: int,
@@ -137,10 +140,10 @@ def _batches(
 ) -> Iterator[list[int]]:
     """Batches of images whose grids and targets have one shape."""
     groups: dict[tuple, list[int]] = {}
-    for index, (feature, target) in enumerate(zip(features, targets, strict=True)):
-        groups.setdefault((feature.shape, target.shape), []).append(index)
+    for index, (grid, target) in enumerate(zip(grids, targets, strict=True)):
+        groups.setdefault((grid, target.shape), []).append(index)
     members = list(groups.values())
-    shares = np.array([len(group) for group in members]) / len(features)
+    shares = np.array([len(group) for group in members]) / len(grids)
     for _ in range(steps):
         group = members[random.choice(len(members), p=shares)]
         yield random.choice(group, min(size, len(group)), replace=False).tolist()

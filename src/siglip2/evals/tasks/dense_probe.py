@@ -38,10 +38,10 @@ class DenseProbe:
     published: str | None = None
     trains: bool = field(default=True, init=False)
 
-    def limited_split(self, context: Context, name: str) -> DenseImages:
-        """Images of a split, no more than the run asks for."""
-        images = self.read(context, self.data[0], name)
-        return images.take(context.limited(len(images.images)))
+    def splits(self, context: Context) -> tuple[DenseImages, DenseImages]:
+        """Images to fit to, all of them, and to measure on, no more than the run asks for."""
+        train, test = (self.read(context, self.data[0], name) for name in (self.train_split, self.test_split))
+        return train, test.take(context.limited(len(test.images)))
 
     def fit(
         self,
@@ -62,9 +62,16 @@ class DenseProbe:
         """
         from siglip2.evals.probes.dense_head import fit_head, with_pooled
 
-        features = [with_pooled(each) for each in context.patches(images.images)]
+        # The first pass embeds what is missing; every batch is then read from the cache again.
+        seen = context.cache.patches(images.images, progress=context.progress)
+        grids = [each.grid for each in seen]
+
+        def read(batch: list[int]) -> list[np.ndarray]:
+            chosen = [images.images[index] for index in batch]
+            return [with_pooled(each) for each in context.cache.patches(chosen)]
+
         return fit_head(
-            features, targets, channels, loss, head=self.head, steps=self.steps, seed=context.seed
+            read, grids, targets, channels, loss, head=self.head, steps=self.steps, seed=context.seed
         )
 
     def outputs(

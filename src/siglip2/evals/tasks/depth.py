@@ -31,8 +31,7 @@ class DepthProbe(DenseProbe):
         """Measure."""
         import torch
 
-        train = self.read(context, self.data[0], self.train_split)
-        test = self.limited_split(context, self.test_split)
+        train, test = self.splits(context)
         centres = torch.linspace(NEAREST, FARTHEST, BINS)
 
         def metres(output: torch.Tensor) -> torch.Tensor:
@@ -77,8 +76,7 @@ class NormalsProbe(DenseProbe):
         """Measure."""
         import torch
 
-        train = self.read(context, self.data[0], self.train_split)
-        test = self.limited_split(context, self.test_split)
+        train, test = self.splits(context)
 
         def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
             valid = (target**2).sum(-1) > 0.5

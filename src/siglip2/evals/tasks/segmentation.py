@@ -25,8 +25,7 @@ class SegmentationProbe(DenseProbe):
         """Measure."""
         import torch
 
-        train = self.limited_split(context, self.train_split)
-        test = self.limited_split(context, self.test_split)
+        train, test = self.splits(context)
         count = len(test.class_names)
         masks = list(train.masks())
 
