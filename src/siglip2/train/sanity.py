@@ -16,7 +16,6 @@ from siglip2.errors import Siglip2Error
 from siglip2.train.batches import Tokenize, Views
 from siglip2.train.parallel import Ranks
 
-
 FEW_TEXTS = 8
 """Different captions of a batch below which scale and bias are not judged: they were learned among many."""
 
