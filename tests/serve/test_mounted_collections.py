@@ -102,6 +102,9 @@ def test_openai_vector_stores(mounted, collection):
         ({"query": "x", "limit": 0}, 400, "limit"),
         ({"query": "x", "filters": ["taken>2"] * 33}, 400, "filters"),
         ({"query": "x", "text_weight": 0}, 400, "text_weight"),
+        ({"query": "x", "not": ["a", ""]}, 400, "not[1]"),
+        ({"query": "x", "not": ["y" * 8193]}, 400, "not[0]"),
+        ({"query": "x", "not": [f"y{number}" for number in range(2048)]}, 400, "not"),
     ],
 )
 def test_wrong_searches(searcher, body, status, param):

@@ -11,7 +11,7 @@ from siglip2.errors import InvalidInput
 from siglip2.search.filters import Filter
 from siglip2.search.query import Term
 from siglip2.search.rows import Hit
-from siglip2.serve.contents import Content, TextInput, check_counts, parse_content
+from siglip2.serve.contents import Content, TextInput, check_counts, check_texts, parse_content
 from siglip2.serve.errors import ApiError, bad_request
 from siglip2.serve.mounts import Mount, read_filter
 from siglip2.serve.routes.answers import PIXEL, Listing, SearchAnswer
@@ -79,8 +79,10 @@ async def search(body: SearchRequest, exchange: Caller) -> Response:
     mount = find_mount(exchange.service, body.collection, "collection")
     values = body.query if isinstance(body.query, list) else [body.query]
     wanted = [parse_content(value, f"query[{index}]") for index, value in enumerate(values)]
-    unwanted: list[Content] = [TextInput(text, f"not[{index}]") for index, text in enumerate(body.not_)]
+    unwanted = [TextInput(text, f"not[{index}]") for index, text in enumerate(body.not_)]
     check_counts(exchange.service.settings, wanted, "query")
+    texts = [each for each in (*wanted, *unwanted) if isinstance(each, TextInput)]
+    check_texts(exchange.service.settings, texts, "not")
     where = read_filters(body.filters, "filters")
     exchange = at_mount(exchange, mount)
 
@@ -119,7 +121,7 @@ async def find(
     service: Service,
     mount: Mount,
     wanted: list[Content],
-    unwanted: list[Content],
+    unwanted: list[TextInput],
     where: list[Filter],
     body: SearchRequest,
 ) -> tuple[list[Hit], Encoded]:
