@@ -236,6 +236,70 @@ def test_international_names_and_paths():
         parse_url("http://exa\u2024mple.org/")
 
 
+def test_the_clock_stands_still_until_it_is_a_fetchs_turn(monkeypatch):
+    """Images of one host wait for each other, and none fails for it."""
+
+    async def get(self, url, address):
+        await asyncio.sleep(0.3)
+        return "/next" if url.target == "/first" else BODY
+
+    monkeypatch.setattr(Fetcher, "_get", get)
+    settings = FetchSettings(total_seconds=1.0, max_concurrent_per_host=1, max_redirects=9)
+
+    async def fetch(*targets):
+        fetches = Fetcher(settings)
+        return await asyncio.gather(
+            *(fetches.fetch(f"http://8.8.8.8{target}", "image") for target in targets)
+        )
+
+    assert asyncio.run(fetch("/a", "/b", "/first", "/c", "/d", "/e")) == [BODY] * 6
+
+    async def wander(self, url, address):
+        await asyncio.sleep(0.3)
+        return "/next"
+
+    monkeypatch.setattr(Fetcher, "_get", wander)
+    with pytest.raises(ApiError, match="could not be fetched"):
+        asyncio.run(fetch("/a"))
+
+
+def test_a_busy_host_keeps_nobody_from_another(monkeypatch):
+    async def get(self, url, address):
+        if url.host == "8.8.8.8":
+            await asyncio.sleep(60)
+        return BODY
+
+    monkeypatch.setattr(Fetcher, "_get", get)
+
+    async def work():
+        fetches = Fetcher(FetchSettings(max_concurrent=2, max_concurrent_per_host=1))
+        busy = [asyncio.create_task(fetches.fetch("http://8.8.8.8/")) for _ in range(4)]
+        await asyncio.sleep(0)
+        try:
+            return await asyncio.wait_for(fetches.fetch("http://9.9.9.9/"), 5)
+        finally:
+            for task in busy:
+                task.cancel()
+            await asyncio.gather(*busy, return_exceptions=True)
+
+    assert asyncio.run(work()) == BODY
+
+
+def test_so_many_may_wait(forbidden):
+    url = f"http://127.0.0.1:{forbidden.server_port}/a"
+
+    async def work():
+        fetches = fetcher(forbidden, allow=True, max_waiting=2)
+        first = await asyncio.gather(*(fetches.fetch(url) for _ in range(3)), return_exceptions=True)
+        return [*first, await fetches.fetch(url)]
+
+    *fetched, refused, later = asyncio.run(work())
+    assert fetched == [BODY] * 2
+    assert isinstance(refused, ApiError)
+    assert refused.status == 503
+    assert later == BODY
+
+
 def test_nothing_else_opens_urls():
     forbidden = {
         "httpx",

@@ -10,6 +10,8 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import perf_counter
 from weakref import WeakValueDictionary
 
@@ -17,9 +19,9 @@ import httpcore
 from httpcore import AnyIOBackend
 
 from siglip2.serve.addresses import Address, may_reach, parse_address
-from siglip2.serve.errors import ApiError, bad_request, unusable_image
+from siglip2.serve.errors import ApiError, bad_request, overloaded, unusable_image
 from siglip2.serve.settings import FetchSettings
-from siglip2.serve.timings import timed
+from siglip2.serve.timings import record
 from siglip2.serve.urls import ImageUrl, RefusedUrl, parse_url
 
 Resolver = Callable[[str, int], Awaitable[list[str]]]
@@ -37,20 +39,31 @@ class _TooManyBytes(Exception):
     """The body is larger than the limit."""
 
 
-async def resolve(host: str, port: int) -> list[str]:
-    """All addresses of a name, by the system's resolver."""
-    answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(answer[4][0]) for answer in answers]
+class SystemResolver:
+    """All addresses of a name, by the system's resolver.
+
+    In threads of its own: a look-up cannot be called off, and may take far longer than anybody waits for it.
+    """
+
+    def __init__(self, threads: int):
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="siglip2-names")
+
+    async def __call__(self, host: str, port: int) -> list[str]:
+        """See `Resolver`."""
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        answers = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        return [str(answer[4][0]) for answer in answers]
 
 
 class Fetcher:
     """Fetches image files within limits."""
 
-    def __init__(self, settings: FetchSettings, *, resolver: Resolver = resolve):
+    def __init__(self, settings: FetchSettings, *, resolver: Resolver | None = None):
         self.settings = settings
-        self._resolve = resolver
+        self._resolve = resolver or SystemResolver(settings.max_concurrent)
         self._tls = ssl.create_default_context()
         self._all = asyncio.Semaphore(settings.max_concurrent)
+        self._waiting = 0
         self._hosts: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def fetch(self, url: str, param: str | None = None) -> bytes:
@@ -61,16 +74,18 @@ class Fetcher:
             param: where it stands in the request, for errors.
 
         Raises:
-            ApiError: 400 where the URL itself is refused, 413 beyond the limit of bytes, 422 for all else.
+            ApiError: 400 where the URL itself is refused, 413 beyond the limit of bytes, 503 where too many
+                wait, 422 for all else.
         """
         if not self.settings.enabled:
             raise bad_request(
                 "This server does not fetch URLs: send the image as base64.", param, "image_url_blocked"
             )
+        if self._waiting >= self.settings.max_waiting:
+            raise overloaded()
+        self._waiting += 1
         try:
-            async with asyncio.timeout(self.settings.total_seconds), self._all:
-                with timed("fetch"):
-                    return await self._follow(self._checked(url))
+            return await self._follow(self._checked(url))
         except RefusedUrl as error:
             raise bad_request(str(error), param, "image_url_blocked") from None
         except _TooManyBytes:
@@ -85,6 +100,8 @@ class Fetcher:
             raise _not_fetched(param) from error
         except (httpcore.TimeoutException, httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
             raise _not_fetched(param) from error
+        finally:
+            self._waiting -= 1
 
     def _checked(self, text: str) -> ImageUrl:
         url = parse_url(text)
@@ -98,12 +115,20 @@ class Fetcher:
         return url
 
     async def _follow(self, url: ImageUrl) -> bytes:
+        spent = 0.0
         for _ in range(self.settings.max_redirects + 1):
             semaphore = self._hosts.setdefault(
                 url.host, asyncio.Semaphore(self.settings.max_concurrent_per_host)
             )
-            async with semaphore:
-                answer = await self._get(url, await self._address_of(url))
+            # The host's turn first: who waits for a busy host keeps nobody from another.
+            async with semaphore, self._all:
+                start = perf_counter()
+                try:
+                    async with asyncio.timeout(self.settings.total_seconds - spent):
+                        answer = await self._get(url, await self._address_of(url))
+                finally:
+                    spent += perf_counter() - start
+                    record("fetch", spent)
             if isinstance(answer, bytes):
                 return answer
             try:
@@ -160,7 +185,7 @@ class Fetcher:
             async with request as response:
                 headers = {name.lower(): value for name, value in response.headers}
                 if response.status in REDIRECTS and b"location" in headers:
-                    return headers[b"location"].decode("latin-1")
+                    return _text_of(headers[b"location"])
                 encoding = headers.get(b"content-encoding", b"identity").strip().lower()
                 if response.status != 200 or encoding not in (b"", b"identity"):
                     raise _FailedFetch
@@ -220,6 +245,14 @@ class _PinnedBackend(httpcore.AsyncNetworkBackend):
 
 def _below(host: str, names: Iterable[str]) -> bool:
     return any(host == name or host.endswith(f".{name}") for name in names)
+
+
+def _text_of(header: bytes) -> str:
+    """UTF-8, as most servers mean what is not ASCII; otherwise Latin-1, as HTTP once had it."""
+    try:
+        return header.decode()
+    except UnicodeDecodeError:
+        return header.decode("latin-1")
 
 
 def _not_fetched(param: str | None) -> ApiError:

@@ -21,11 +21,12 @@ class FetchSettings:
         allowed_networks: addresses that may be reached although they are not public, for use in a LAN.
         max_bytes: of one image file.
         connect_seconds: until the connection stands.
-        total_seconds: for everything, redirects included.
+        total_seconds: for everything, redirects included, from the fetch's turn on.
         minimum_rate: bytes a second on average, after the first two seconds.
         max_redirects: followed by hand, each checked like the first URL.
         max_concurrent: fetches at a time.
         max_concurrent_per_host: of these to one name.
+        max_waiting: fetches that run or wait for their turn; beyond it requests get 503.
         user_agent: names the software; operators add a contact.
     """
 
@@ -41,6 +42,7 @@ class FetchSettings:
     max_redirects: int = 3
     max_concurrent: int = 32
     max_concurrent_per_host: int = 4
+    max_waiting: int = 256
     user_agent: str = "siglip2-serve/0.1 (image fetcher)"
 
 
