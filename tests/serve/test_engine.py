@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -154,60 +153,8 @@ def test_texts_are_remembered_within_a_bound(encoder):
     np.testing.assert_array_equal(first.embeddings[0], first.embeddings[2])
 
 
-def test_a_rush_is_turned_away_by_the_time_it_would_take(encoder):
-    """Beyond a second of work, and a full batch, requests get 503 with the time until there is room."""
-
-    async def work():
-        engine = Engine(encoder, EngineSettings(max_image_batch=2))
-        with engine.in_use(images=1):
-            time.sleep(0.02)
-        assert engine.seconds_per_image >= 0.02
-        engine.seconds_per_image = 10.0
-        with ExitStack() as stack:
-            for images in (1, 64, 64, 64):  # few requests, however large, are waited for
-                stack.enter_context(engine.in_use(images=images))
-            with engine.in_use():  # texts have room
-                pass
-            with pytest.raises(ApiError) as caught, engine.in_use(images=1):
-                pytest.fail("it must not begin")
-        engine._rush_until = 0.0  # the rush is long over
-        engine.seconds_per_image = 0.4
-        with ExitStack() as stack:
-            for _ in range(3):  # less than a second of work is in the way of the last
-                stack.enter_context(engine.in_use(images=1))
-        return caught.value, engine.images_expected
-
-    error, expected = asyncio.run(work())
-    assert (error.status, error.headers["retry-after"]) == (503, "120")
-    assert expected == 0
-
-
 def test_numbers_that_are_none_never_become_scores(encoder, monkeypatch):
     nothing = np.full((1, encoder.embed_dim), np.nan, np.float32)
     monkeypatch.setattr(encoder.runtime, "encode_texts", lambda ids: nothing.repeat(len(ids), 0))
     with pytest.raises(FloatingPointError):
         embed_token_ids(encoder, ["a"])
-
-
-def test_a_rush_that_goes_on_leaves_a_short_queue(encoder):
-    """After one was turned away, half a second of work may wait, for some seconds; then a whole one again."""
-
-    async def work():
-        engine = Engine(encoder, EngineSettings(max_image_batch=2))
-        engine.seconds_per_image = 0.2
-        with ExitStack() as stack:
-            for _ in range(6):  # 1.2 seconds of work
-                stack.enter_context(engine.in_use(images=1))
-            with pytest.raises(ApiError), engine.in_use(images=1):
-                pytest.fail("it must not begin")
-        with ExitStack() as stack:
-            engine.seconds_per_image = 0.12
-            for _ in range(5):
-                stack.enter_context(engine.in_use(images=1))
-            with pytest.raises(ApiError) as caught, engine.in_use(images=1):  # 0.6 seconds
-                pytest.fail("it must not begin")
-            engine._rush_until = 0.0
-            stack.enter_context(engine.in_use(images=1))
-        return caught.value
-
-    assert asyncio.run(work()).status == 503

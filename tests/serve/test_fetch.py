@@ -13,7 +13,7 @@ import pytest
 import siglip2.serve
 from siglip2.serve.errors import ApiError
 from siglip2.serve.fetch import Fetcher
-from siglip2.serve.settings import FetchSettings
+from siglip2.serve.settings import EngineSettings, FetchSettings, ServeSettings
 from siglip2.serve.urls import RefusedUrl, parse_url
 
 BODY = b"x" * 3000
@@ -298,6 +298,20 @@ def test_so_many_may_wait(forbidden):
     assert isinstance(refused, ApiError)
     assert refused.status == 503
     assert later == BODY
+
+
+def test_a_request_with_too_many_bytes_ends_while_it_is_fetched(start, forbidden):
+    settings = fetcher(forbidden, allow=True, max_concurrent_per_host=1).settings
+    most = 3 * len(BODY)
+    server = start(ServeSettings(fetch=settings, engine=EngineSettings(max_image_bytes_in_flight=most)))
+    url = f"http://127.0.0.1:{forbidden.server_port}/a"
+    with server.client() as client:
+        answer = client.post("/v1/embeddings", json={"input": [{"image": url}] * 16})
+        again = client.post("/v1/embeddings", json={"input": [{"image": url}]})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large"), answer.text
+    assert f"more than {most} bytes together" in answer.text
+    assert len(forbidden.hits) < 8  # the rest was called off
+    assert again.json()["error"]["code"] == "image_decode_failed"  # what the first one held is given back
 
 
 def test_nothing_else_opens_urls():

@@ -6,11 +6,13 @@ import binascii
 import math
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from siglip2.serve.errors import ApiError, bad_request, too_large, unusable_image
-from siglip2.serve.fetch import Fetcher
+from siglip2.serve.places import fetching, hold_bytes
+from siglip2.serve.service import Service
 from siglip2.serve.settings import ServeSettings
 
 _DATA_URL = re.compile(r"data:image/[\w.+-]+(?:;[\w.+-]+=[\w.+-]*)*;base64,", re.IGNORECASE)
@@ -129,14 +131,19 @@ def check_texts(settings: ServeSettings, texts: Sequence[TextInput], param: str)
             raise bad_request("The text is not valid Unicode.", text.param)
 
 
-async def read_images(images: Sequence[ImageInput], fetcher: Fetcher) -> list[bytes]:
+async def read_images(images: Sequence[ImageInput], service: Service) -> list[bytes]:
     """The files of images, fetched side by side.
 
     Raises:
-        ApiError: see `Fetcher.fetch`; 400 for bad base64, 413 for too many bytes.
+        ApiError: see `Fetcher.fetch` and `hold_bytes`; 400 for bad base64, 413 for too many bytes.
     """
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_caught(_read(image, fetcher))) for image in images]
+    fetched = any(_is_url(image.source) for image in images)
+    try:
+        with fetching() if fetched else nullcontext():
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(_caught(_read(image, service))) for image in images]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
     files: list[bytes] = []
     for task in tasks:
         result = task.result()
@@ -147,33 +154,42 @@ async def read_images(images: Sequence[ImageInput], fetcher: Fetcher) -> list[by
 
 
 async def _caught(reading: Any) -> bytes | ApiError:
-    """A failure as a value: inside a task group it would come wrapped."""
+    """The failure of one image as a value: the first in their order is told. Others end all reading."""
     try:
         return await reading
     except ApiError as error:
+        if error.param is None:
+            raise
         return error
 
 
-async def _read(image: ImageInput, fetcher: Fetcher) -> bytes:
-    source, most = image.source, fetcher.settings.max_bytes
+def _is_url(source: str | bytes) -> bool:
+    """Base64 has no colon, so that this can only be meant as a URL; the fetcher has the last word."""
+    if isinstance(source, bytes) or source[:5].lower() == "data:":
+        return False
+    return ":" in source[:_SHOWN] or source.startswith("//")
+
+
+async def _read(image: ImageInput, service: Service) -> bytes:
+    if isinstance(image.source, str) and _is_url(image.source):
+        return await service.fetcher.fetch(image.source, image.param)
+    data = await _inline(image, service)
+    hold_bytes(len(data))
+    return data
+
+
+async def _inline(image: ImageInput, service: Service) -> bytes:
+    source, most = image.source, service.fetcher.settings.max_bytes
     if isinstance(source, bytes):
         return _checked(source, image.param, most)
     if source[:5].lower() == "data:":
         header = _DATA_URL.match(source)
         if header is None:
             raise bad_request("The data URL must begin with data:image/...;base64, ", image.param)
-        return await _decoded(source[header.end() :], image.param, most)
-    if ":" in source[:_SHOWN] or source.startswith("//"):
-        # Base64 has no colon, so that this can only be meant as a URL; the fetcher has the last word.
-        return await fetcher.fetch(source, image.param)
-    return await _decoded(source, image.param, most)
-
-
-async def _decoded(text: str, param: str, max_bytes: int) -> bytes:
-    """As `decode_base64`; in a thread where other requests would feel it."""
-    if len(text) < LONG_BASE64:
-        return decode_base64(text, param, max_bytes)
-    return await asyncio.to_thread(decode_base64, text, param, max_bytes)
+        source = source[header.end() :]
+    if len(source) < LONG_BASE64:
+        return decode_base64(source, image.param, most)
+    return await service.engine.in_decoder(lambda: decode_base64(source, image.param, most))
 
 
 def decode_base64(text: str, param: str, max_bytes: int) -> bytes:

@@ -1,11 +1,11 @@
 """The model behind the service: images and texts batched across requests, with bounds at the door."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from time import perf_counter
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,21 +13,18 @@ from siglip2.encoder import Encoder
 from siglip2.errors import InvalidImage
 from siglip2.inputs.decode import FORMATS
 from siglip2.inputs.image import PreparedImage
-from siglip2.serve.batcher import Batcher, Tower, running_mean
+from siglip2.serve.batcher import Batcher, Tower
 from siglip2.serve.errors import bad_request, overloaded, unusable_image
+from siglip2.serve.places import Places
 from siglip2.serve.settings import EngineSettings
 from siglip2.serve.text_cache import TextCache
 from siglip2.serve.timings import timed
 from siglip2.similarity import sigmoid, to_unit_length
 
-FEW_REQUESTS = 4
-"""Whose images are waited for however long they take: one large request is no rush."""
-
-RUSH_SECONDS = 5.0
-"""That a rush counts on after a request was turned away for a queue as long as it may be without one."""
-
 WARM_UP = 8
 """Images of the larger batch that runs before the first caller's."""
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +61,8 @@ class Engine:
     Decoding has threads of its own, each tower has one, and the event loop does neither.
 
     Attributes:
-        images_expected: of all blocks of `in_use`.
-        requests_with_images: those blocks that embed any.
-        seconds_per_image: that those blocks took of late, waiting included, an image and each ahead of it.
-        images_in_flight: accepted by `embed_images` and not embedded; the same for texts and bytes of files.
+        places: of the requests that use it.
+        images_in_flight: accepted by `embed_images` and not embedded; the same for texts.
     """
 
     def __init__(
@@ -108,12 +103,9 @@ class Engine:
             max_wait=settings.max_wait_seconds,
         )
         self._cache = TextCache(settings.cached_texts, encoder.embed_dim)
-        self.images_expected = self.requests_with_images = 0
-        self.seconds_per_image = 0.0
-        self._rush_until = 0.0
+        self.places = Places(settings)
         self.images_in_flight = 0
         self.texts_in_flight = 0
-        self.bytes_in_flight = 0
         self.ready = False
         self._users = 0
         self._unused = asyncio.Event()
@@ -139,34 +131,17 @@ class Engine:
         """Keeps the engine running to the end of the block, also where another takes its place meanwhile.
 
         Args:
-            images: that the block will embed. How long such blocks take says when there are too many.
+            images: that the block will embed.
 
         Raises:
-            ApiError: 503, so many images are on their way that these would come too late; nothing is done.
+            ApiError: 503, see `Places.take`.
         """
-        ahead = self.images_expected
-        seconds = ahead * self.seconds_per_image
-        if images and self.requests_with_images >= FEW_REQUESTS:
-            if ahead >= self.settings.max_image_batch and seconds > self.settings.max_queue_seconds:
-                self._rush_until = perf_counter() + RUSH_SECONDS
-                raise overloaded(seconds=seconds)
-            # Requests turned away here prolong nothing: callers who keep a longer queue busy get it back.
-            if seconds > self.settings.rush_queue_seconds and perf_counter() < self._rush_until:
-                raise overloaded(seconds=seconds)
-        self.images_expected += images
-        self.requests_with_images += images > 0
         self._users += 1
         self._unused.clear()
-        start = perf_counter()
         try:
-            yield
-            if images:
-                # Those ahead were waited for: this holds whether the towers, the database or Python is slow.
-                took = (perf_counter() - start) / (ahead + images)
-                self.seconds_per_image = running_mean(self.seconds_per_image, took)
+            with self.places.take(images):
+                yield
         finally:
-            self.images_expected -= images
-            self.requests_with_images -= images > 0
             self._users -= 1
             if not self._users:
                 self._unused.set()
@@ -212,7 +187,7 @@ class Engine:
                 f"This model takes {vision.image_size}-pixel squares; max_num_patches is for NaFlex models.",
                 "max_num_patches",
             )
-        with self._admitted(images=len(files), size=sum(map(len, files))):
+        with self._admitted(images=len(files)):
             with timed("decode"):
                 prepared = await asyncio.gather(
                     *(self._decode(file, max_num_patches) for file in files), return_exceptions=True
@@ -265,13 +240,14 @@ class Engine:
         """The logits' sigmoid: each pair on its own."""
         return sigmoid(logits)
 
+    async def in_decoder(self, work: Callable[[], Result]) -> Result:
+        """Run what reads image files, in the threads that decode. For blocks of `in_use`."""
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
+
     async def _decode(self, file: bytes | np.ndarray, max_num_patches: int | None) -> PreparedImage:
-        loop = asyncio.get_running_loop()
-
-        def prepare() -> PreparedImage:
-            return self._image_inputs.prepare_one(file, max_num_patches=max_num_patches)
-
-        return await loop.run_in_executor(self._decoders, prepare)
+        return await self.in_decoder(
+            lambda: self._image_inputs.prepare_one(file, max_num_patches=max_num_patches)
+        )
 
     def _run_images(self, images: list[PreparedImage]) -> Sequence[np.ndarray]:
         features = self.encoder.runtime.encode_images(self._image_inputs.batch(images))
@@ -281,23 +257,19 @@ class Engine:
         return embed_token_ids(self.encoder, texts)
 
     @contextmanager
-    def _admitted(self, *, images: int = 0, texts: int = 0, size: int = 0) -> Iterator[None]:
+    def _admitted(self, *, images: int = 0, texts: int = 0) -> Iterator[None]:
         settings = self.settings
-        if (
-            (images and self.images_in_flight + images > settings.max_images_in_flight)
-            or (texts and self.texts_in_flight + texts > settings.max_texts_in_flight)
-            or (size and self.bytes_in_flight + size > settings.max_image_bytes_in_flight)
+        if (images and self.images_in_flight + images > settings.max_images_in_flight) or (
+            texts and self.texts_in_flight + texts > settings.max_texts_in_flight
         ):
-            raise overloaded(seconds=self.images_expected * self.seconds_per_image)
+            raise overloaded(seconds=self.places.seconds_ahead)
         self.images_in_flight += images
         self.texts_in_flight += texts
-        self.bytes_in_flight += size
         try:
             yield
         finally:
             self.images_in_flight -= images
             self.texts_in_flight -= texts
-            self.bytes_in_flight -= size
 
 
 def embed_token_ids(encoder: Encoder, texts: Sequence[str]) -> list[tuple[np.ndarray, int]]:

@@ -20,6 +20,7 @@ from httpcore import AnyIOBackend
 
 from siglip2.serve.addresses import Address, may_reach, parse_address
 from siglip2.serve.errors import ApiError, bad_request, overloaded, unusable_image
+from siglip2.serve.places import hold_bytes
 from siglip2.serve.settings import FetchSettings
 from siglip2.serve.timings import record
 from siglip2.serve.urls import ImageUrl, RefusedUrl, parse_url
@@ -75,7 +76,7 @@ class Fetcher:
 
         Raises:
             ApiError: 400 where the URL itself is refused, 413 beyond the limit of bytes, 503 where too many
-                wait, 422 for all else.
+                wait or hold too much, 422 for all else.
         """
         if not self.settings.enabled:
             raise bad_request(
@@ -195,6 +196,7 @@ class Fetcher:
         start = perf_counter()
         body = bytearray()
         async for chunk in response.aiter_stream():
+            hold_bytes(len(chunk))
             body += chunk
             if len(body) > self.settings.max_bytes:
                 raise _TooManyBytes

@@ -62,7 +62,7 @@ class EngineSettings:
         rush_queue_seconds: the same for some seconds after a request was turned away, without that exception:
             a rush that goes on leaves a short queue behind.
         max_texts_in_flight: the same for texts.
-        max_image_bytes_in_flight: encoded files held at a time.
+        max_image_bytes_in_flight: encoded files held at a time; 413 where one request alone has more.
         decode_threads: threads that decode and resize.
         cached_texts: embeddings of texts that are kept.
     """

@@ -75,7 +75,7 @@ async def picture(body: Link, exchange: Annotated[Exchange, Depends(allowed("cla
 
     The page's policy lets it load nothing of other hosts, so that it could not show the picture otherwise.
     """
-    (file,) = await read_images([ImageInput(body.url, "url")], exchange.service.fetcher)
+    (file,) = await read_images([ImageInput(body.url, "url")], exchange.service)
     try:
         data = await asyncio.to_thread(_small, file)
     except InvalidImage as error:

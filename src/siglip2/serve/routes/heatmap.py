@@ -103,7 +103,7 @@ async def heatmap(
     queue: Queue = request.app.state.heatmaps
 
     async def work() -> dict[str, Any]:
-        (file,) = await read_images([content], service.fetcher)
+        (file,) = await read_images([content], service)
         features, projected = await queue.patches(service.engine, file, content.param)
         vectors, texts = await encode_labels(service, labels)
         height, width = features.grid

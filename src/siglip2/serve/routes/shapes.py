@@ -44,7 +44,7 @@ async def encode(
     images = [(row, content) for row, content in enumerate(contents) if isinstance(content, ImageInput)]
     texts = [(row, content) for row, content in enumerate(contents) if isinstance(content, TextInput)]
     if images:
-        files = await read_images([content for _, content in images], service.fetcher)
+        files = await read_images([content for _, content in images], service)
         seen = await service.engine.embed_images(
             files, [content.param for _, content in images], max_num_patches=max_num_patches
         )
