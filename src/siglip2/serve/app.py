@@ -135,6 +135,7 @@ def create_app(
         with threadpool_limits(1, user_api="blas"):
             yield
         await models.stop()
+        service.picture_threads.shutdown(wait=True, cancel_futures=True)
         service.mounts.close()
         await service.rates.close()
         await attempts.close()

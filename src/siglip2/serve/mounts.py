@@ -1,9 +1,10 @@
 """Collections that requests may search, opened once and bound to the served model that made their vectors."""
 
+import asyncio
 import io
 import sqlite3
-import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,15 +28,15 @@ class Mount:
         name: as requests say it.
         model: the served model whose vectors are searched.
         collection: the collection.
-        turn: one search at a time; the scan uses all cores anyway.
+        thread: of its searches, one at a time; the scan uses all cores anyway.
     """
 
     name: str
     model: str
     collection: Collection
-    turn: threading.Lock
+    thread: ThreadPoolExecutor
 
-    def search(
+    async def search(
         self,
         wanted: Sequence[Term],
         unwanted: Sequence[Term],
@@ -51,21 +52,24 @@ class Mount:
         Raises:
             InvalidInput: a filter that the collection cannot compare with.
         """
-        with self.turn:
+
+        def find() -> list[Hit]:
             if not len(self.collection):
                 return []
-            try:
-                return self.collection.search_terms(
-                    wanted,
-                    unwanted,
-                    where=where,
-                    limit=limit,
-                    offset=offset,
-                    kind=kind,
-                    min_probability=min_probability,
-                )
-            except sqlite3.Error:
-                raise InvalidInput("A filter cannot be compared with what the collection holds.") from None
+            return self.collection.search_terms(
+                wanted,
+                unwanted,
+                where=where,
+                limit=limit,
+                offset=offset,
+                kind=kind,
+                min_probability=min_probability,
+            )
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.thread, find)
+        except sqlite3.Error:
+            raise InvalidInput("A filter cannot be compared with what the collection holds.") from None
 
     def picture(self, row_id: int, height: int) -> bytes | None:
         """A photo of the collection as JPEG of at most this height; None where there is none."""
@@ -103,6 +107,7 @@ class Mounts:
     def close(self) -> None:
         """Close the files."""
         for mount in self._mounts.values():
+            mount.thread.shutdown(wait=True, cancel_futures=True)
             mount.collection.close()
 
 
@@ -132,6 +137,7 @@ def _mount(name: str, path: Path, models: Models) -> Mount:
         except InvalidInput as error:
             refusal = refusal or error
             continue
-        return Mount(name=name, model=model, collection=collection, turn=threading.Lock())
+        thread = ThreadPoolExecutor(1, thread_name_prefix="siglip2-search")
+        return Mount(name=name, model=model, collection=collection, thread=thread)
     assert refusal is not None
     raise refusal

@@ -1,10 +1,15 @@
-"""What the routes share: the engine, the fetcher, the accounts, and how an answer is limited and charged."""
+"""What the routes share: the engine, the fetcher, the accounts, and how an answer is limited and charged.
+
+The threads of `asyncio.to_thread` are for the accounts. Whatever callers can make slow has threads of its
+own, or one of them would keep everybody waiting.
+"""
 
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import Depends, Request
@@ -42,6 +47,10 @@ MAX_IDEMPOTENCY_KEY = 255
 REMEMBERED_CHARACTERS = 20_000_000
 """Of labels and their prompts that were worked out before."""
 
+PICTURE_THREADS = 2
+
+Result = TypeVar("Result")
+
 KINDS = {"classify": "classifications", "embed": "embeddings", "score": "scores", "search": "searches"}
 """How usage lists what a scope allows."""
 
@@ -55,6 +64,7 @@ class Service:
 
     Attributes:
         labels: those of earlier requests, as `routes.labels` has read them.
+        picture_threads: see `in_picture_thread`.
         chosen: that model's name and engine; None stands for the default.
     """
 
@@ -67,7 +77,14 @@ class Service:
     label_sets: LabelSets
     mounts: Mounts
     labels: Remembered[Any] = field(default_factory=lambda: Remembered(REMEMBERED_CHARACTERS))
+    picture_threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(PICTURE_THREADS, thread_name_prefix="siglip2-pictures")
+    )
     chosen: tuple[str, Engine] | None = None
+
+    async def in_picture_thread(self, work: Callable[[], Result]) -> Result:
+        """Run what makes a small picture to look at, beside the threads that decode for the towers."""
+        return await asyncio.get_running_loop().run_in_executor(self.picture_threads, work)
 
     @property
     def model(self) -> str:

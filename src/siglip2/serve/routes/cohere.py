@@ -1,6 +1,5 @@
 """`POST /v2/embed`: Cohere's shape."""
 
-import asyncio
 import io
 from typing import Annotated, Any, Literal
 
@@ -60,7 +59,7 @@ async def embed(body: EmbedRequest, exchange: Annotated[Exchange, Depends(allowe
     async def work() -> dict[str, Any]:
         encoded = await encode(service, contents)
         numbers = count(contents)
-        about = await asyncio.to_thread(lambda: [_about(file) for file in encoded.files])
+        about = await service.engine.in_decoder(lambda: [_about(file) for file in encoded.files])
         return {
             "id": new_id("embed"),
             "response_type": "embeddings_by_type",

@@ -1,6 +1,5 @@
 """`/console`: the pages that come with the package, under a policy that lets nothing else in."""
 
-import asyncio
 import io
 from importlib.resources import files
 from typing import Annotated
@@ -75,11 +74,13 @@ async def picture(body: Link, exchange: Annotated[Exchange, Depends(allowed("cla
 
     The page's policy lets it load nothing of other hosts, so that it could not show the picture otherwise.
     """
-    (file,) = await read_images([ImageInput(body.url, "url")], exchange.service)
-    try:
-        data = await asyncio.to_thread(_small, file)
-    except InvalidImage as error:
-        raise unusable_image("The picture cannot be read: it is damaged or too large.", "url") from error
+    service = exchange.service
+    with service.engine.in_use():
+        (file,) = await read_images([ImageInput(body.url, "url")], service)
+        try:
+            data = await service.in_picture_thread(lambda: _small(file))
+        except InvalidImage as error:
+            raise unusable_image("The picture cannot be read: it is damaged or too large.", "url") from error
     return Response(data, media_type="image/jpeg", headers={**exchange.headers, "cache-control": "no-store"})
 
 

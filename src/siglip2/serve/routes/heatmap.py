@@ -1,6 +1,7 @@
 """`POST /v1/heatmap`: where in an image a label is seen."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -63,7 +64,8 @@ class Queue:
     """Heat maps that wait and the one that runs, of one service."""
 
     def __init__(self) -> None:
-        self._turn = asyncio.Semaphore(1)
+        # One thread: a map whose caller has left still holds up the next.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="siglip2-heatmap")
         self._waiting = 0
 
     async def patches(self, engine: Engine, file: bytes, param: str) -> tuple[PatchFeatures, np.ndarray]:
@@ -76,8 +78,7 @@ class Queue:
             raise overloaded()
         self._waiting += 1
         try:
-            async with self._turn:
-                return await asyncio.to_thread(_patches, engine, file)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, _patches, engine, file)
         except InvalidImage as error:
             raise unusable_image("The image cannot be read: it is damaged or too large.", param) from error
         finally:

@@ -1,6 +1,5 @@
 """`POST /v1/search`: photos and texts of mounted collections, by words, by example, or both."""
 
-import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -110,7 +109,7 @@ async def image(
 ) -> Response:
     """A photo of a collection as JPEG."""
     mount = find_mount(exchange.service, name, "name")
-    data = await asyncio.to_thread(mount.picture, item, height)
+    data = await exchange.service.in_picture_thread(lambda: mount.picture(item, height))
     if data is None:
         raise ApiError(404, "invalid_request_error", "not_found", "There is no such photo.", param="item")
     headers = {**exchange.headers, "cache-control": "private, max-age=600"}
@@ -137,8 +136,7 @@ async def find(
         for is_text in (isinstance(content, TextInput),)
     ]
     try:
-        hits = await asyncio.to_thread(
-            mount.search,
+        hits = await mount.search(
             terms[: len(wanted)],
             terms[len(wanted) :],
             where=where,
