@@ -137,10 +137,12 @@ SCHEMA = {
 }
 
 
-def ask(content=None, **body):
-    image = {"type": "image_url", "image_url": {"url": data_url(4), "detail": "low"}}
+IMAGE_PART = {"type": "image_url", "image_url": {"url": data_url(4), "detail": "low"}}
+
+
+def ask(**body):
     text = {"type": "text", "text": "a photo of a {label}"}
-    return {"messages": [{"role": "user", "content": [text, image]}], **body}
+    return {"messages": [{"role": "user", "content": [text, IMAGE_PART]}], **body}
 
 
 def test_chat_fills_a_schema(client):
@@ -155,6 +157,19 @@ def test_chat_fills_a_schema(client):
     assert isinstance(filled["person"], bool)
     assert 0 <= filled["quality"] <= 1
     assert len(answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]) == 2
+
+
+def test_only_a_text_with_label_is_a_template(client):
+    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": LABELS}}}
+    plain = ask(response_format=schema)
+    for text in ("Answer with JSON, never {}", 'Use {} or {"a": {}}'):
+        said = {**plain, "messages": [{"role": "system", "content": text}, *plain["messages"]]}
+        assert (
+            post(client, "/v1/chat/completions", **said)["classification"]["template"]
+            == "a photo of a {label}"
+        )
+        said["messages"] = [{"role": "system", "content": text}, {"role": "user", "content": [IMAGE_PART]}]
+        assert post(client, "/v1/chat/completions", **said)["classification"]["template"] is None
 
 
 def test_chat_calls_a_tool_and_streams(client):

@@ -154,7 +154,7 @@ def _prompt_of(body: ChatRequest) -> tuple[ImageInput, str | None]:
         ):
             if isinstance(part, dict) and part.get("type") == "text":
                 text = part.get("text")
-                if isinstance(text, str) and ("{label}" in text or "{}" in text):
+                if isinstance(text, str) and "{label}" in text:
                     template = text
                 continue
             parsed = parse_content(part, f"messages[{row}].content[{index}]")
