@@ -31,6 +31,7 @@ def encoder(tmp_path_factory) -> Encoder:
         ("Cock, rooster's", ",", "cock, roosters"),
         ("ÉCLAIR  Ω", ",", "éclair ω"),
         ("semi-trailer", "", "semitrailer"),
+        ("a, {b}, {} c.", ",", "a, b, c"),
     ],
 )
 def test_canonical_form(text, keep, expected):

@@ -7,6 +7,7 @@ import json
 import re
 import string
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from importlib import resources
 
 from siglip2.errors import InvalidInput
@@ -35,8 +36,11 @@ def canonicalize(text: str, *, keep: str = "") -> str:
         text: a class name, prompt or template.
         keep: a string whose occurrences survive: `,` in names, `{}` in templates.
     """
-    parts = text.replace("_", " ").split(keep) if keep else [text.replace("_", " ")]
-    stripped = keep.join(part.translate(_PUNCTUATION) for part in parts)
+    text = text.replace("_", " ")
+    if len(keep) > 1:
+        stripped = keep.join(part.translate(_PUNCTUATION) for part in text.split(keep))
+    else:  # in one go, since a text may hold thousands of commas
+        stripped = text.translate(str.maketrans("", "", string.punctuation.replace(keep, "")))
     return " ".join(stripped.lower().split())
 
 
@@ -74,13 +78,18 @@ def label_prompts(label: str, templates: Iterable[str], *, canonical: bool = Tru
     name = label.strip()
     if canonical:
         name = canonicalize(label, keep=",")
-        templates = [canonicalize(template, keep="{}") for template in templates]
+        templates = [_canonical_template(template) for template in templates]
         if not name.replace(",", "").strip():
             raise InvalidInput(
                 f"label {label!r} is nothing but punctuation, which the canonical form drops: "
                 "give it a prompt in words or turn canonicalisation off"
             )
     return tuple(_fill(template, name) for template in templates)
+
+
+@lru_cache(maxsize=256)  # those of one label are those of the next
+def _canonical_template(template: str) -> str:
+    return canonicalize(template, keep="{}")
 
 
 def _fill(template: str, name: str) -> str:

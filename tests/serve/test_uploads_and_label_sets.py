@@ -95,7 +95,9 @@ def test_label_sets(client):
         ({"name": "x", "labels": []}, "labels"),
         ({"name": "x", "labels": ["a", "a"]}, "labels[1]"),
         ({"name": "x", "labels": ["a"], "template": "none"}, "template"),
-        ({"name": "x", "labels": [{"label": "\ud800", "prompts": ["a"]}]}, "labels[0]"),
+        ({"name": "x", "labels": [{"label": "\ud800", "prompts": ["a"]}]}, "labels[0].label"),
+        ({"name": "x", "labels": ["b", {"label": "a", "note": "\ud800"}]}, "labels[1].note"),
+        ({"name": "x", "labels": [{"label": "a", "\ud800": 2**70}]}, "labels[0]"),
     ],
 )
 def test_wrong_label_sets(client, body, param):

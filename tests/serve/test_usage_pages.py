@@ -103,6 +103,7 @@ def test_pages(reader):
         ({"start_time": 5, "bucket_width": "1h"}, "bucket_width"),
         ({"start_time": 5, "limit": 1000}, "limit"),
         ({"start_time": 5, "page": "2026-99-99"}, "page"),
+        ({"start_time": 5, "page": "9999-12-31"}, "page"),
         ({"start_time": 5, "api_key_ids": str(10**30)}, "api_key_ids"),
     ],
 )

@@ -23,6 +23,8 @@ def chat(schema=None, parts=PARTS, **more):
 
 
 ENUM = {"enum": ["a", "b"]}
+TOO_MANY = "too_many_texts"
+HALF_NAMED = {"type": "function", "function": {"name": "tell\ud800", "parameters": ENUM}}
 TOOL = {"type": "function", "function": {"name": "tell", "parameters": ENUM}}
 UNSUPPORTED = "unsupported_response_format"
 WRONG = [
@@ -86,6 +88,30 @@ WRONG = [
     (E, {"input": "x", "encoding_format": "int3"}, 400, "invalid_value", "encoding_format"),
     (E, {"input": "x", "normalized": False}, 400, "invalid_value", "normalized"),
     (E, {"input": "\ud800"}, 400, "invalid_value", "input"),
+    (E, {"input": {"image": "http://a/\ud800"}}, 400, "invalid_value", "input.image"),
+    (
+        CHAT,
+        chat(None, tools=[HALF_NAMED], tool_choice="required"),
+        400,
+        "invalid_value",
+        "tools[0].function.name",
+    ),
+    (
+        C,
+        {"input": IMAGE, "labels": [f"l{n}" for n in range(26)], "template": "clip81"},
+        400,
+        TOO_MANY,
+        "labels",
+    ),
+    (C, {"input": IMAGE, "labels": [{"label": "a", "prompts": ["b"] * 2049}]}, 400, TOO_MANY, "labels"),
+    (C, {"input": IMAGE, "labels": ["a", "b" * 8193]}, 400, "invalid_value", "labels[1]"),
+    (
+        C,
+        {"input": IMAGE, "labels": ["a"], "template": "{label}" + "b" * 8193},
+        400,
+        "invalid_value",
+        "template",
+    ),
     (E, {"input": ["x"] * 2049}, 400, "too_many_texts", "input"),
     (E, {"messages": []}, 400, "invalid_value", "messages"),
     (E, {"messages": [{"content": [{"text": "a"}, *PARTS]}]}, 400, "invalid_value", "messages[0].content"),
@@ -160,6 +186,27 @@ def test_wrong_requests(client, path, body, status, code, param):
     error = check_shape(response, status, code)
     if param is not None:
         assert error["param"] == param
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [f"label {number}" for number in range(2048)],
+        [{"label": f"label {number}", "prompts": ["a"] * 100} for number in range(2048)],
+        ["a", "b" * 8193],
+        [{"label": "a", "prompts": ["a", "b" * 8193]}],
+    ],
+)
+def test_too_much_is_refused_before_prompts_are_made(client, monkeypatch, labels):
+    """Making them takes far longer than counting them."""
+
+    def make(*arguments, **options):
+        pytest.fail("no prompt may be made")
+
+    monkeypatch.setattr("siglip2.serve.routes.labels.label_prompts", make)
+    monkeypatch.setattr("siglip2.serve.routes.labels.canonicalize", make)
+    answer = client.post(C, json={"input": IMAGE, "labels": labels, "template": "clip81"})
+    assert answer.status_code == 400, answer.text
 
 
 @pytest.mark.parametrize(

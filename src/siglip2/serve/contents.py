@@ -18,9 +18,6 @@ from siglip2.serve.settings import ServeSettings
 _DATA_URL = re.compile(r"data:image/[\w.+-]+(?:;[\w.+-]+=[\w.+-]*)*;base64,", re.IGNORECASE)
 _SHOWN = 40
 
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half of a character: JSON can say it, Unicode cannot."""
-
 LONG_BASE64 = 1_000_000
 """Characters that are not decoded on the event loop: some milliseconds."""
 
@@ -116,19 +113,33 @@ def check_counts(settings: ServeSettings, contents: Sequence[Content], param: st
 
 def check_texts(settings: ServeSettings, texts: Sequence[TextInput], param: str) -> None:
     """The limits of texts alone. Same errors as `check_counts`."""
-    if len(texts) > settings.max_texts:
-        raise bad_request(
-            f"{len(texts)} texts; at most {settings.max_texts} go in one request.", param, "too_many_texts"
-        )
+    check_num_texts(settings, len(texts), param)
     for text in texts:
         if not text.text.strip():
             raise bad_request("The text is empty.", text.param)
-        if len(text.text) > settings.max_text_characters:
-            raise bad_request(
-                f"The text has more than {settings.max_text_characters} characters.", text.param
-            )
-        if LONE_SURROGATE.search(text.text):
-            raise bad_request("The text is not valid Unicode.", text.param)
+        check_length(settings, text.text, text.param)
+
+
+def check_num_texts(settings: ServeSettings, number: int, param: str) -> None:
+    """Hold so many texts to the limit.
+
+    Raises:
+        ApiError: 400, for too many.
+    """
+    if number > settings.max_texts:
+        raise bad_request(
+            f"{number} texts; at most {settings.max_texts} go in one request.", param, "too_many_texts"
+        )
+
+
+def check_length(settings: ServeSettings, text: str, param: str) -> None:
+    """Hold one text to the limit.
+
+    Raises:
+        ApiError: 400, for a very long one.
+    """
+    if len(text) > settings.max_text_characters:
+        raise bad_request(f"The text has more than {settings.max_text_characters} characters.", param)
 
 
 async def read_images(images: Sequence[ImageInput], service: Service) -> list[bytes]:

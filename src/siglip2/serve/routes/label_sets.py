@@ -86,10 +86,6 @@ async def find_label_set(
     Raises:
         ApiError: 404, there is none of that name.
     """
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise _missing(param) from None
     found = await asyncio.to_thread(service.label_sets.get, account_id, name)
     if found is None:
         raise _missing(param)

@@ -8,10 +8,11 @@ import numpy as np
 
 from siglip2.errors import InvalidInput
 from siglip2.prompts import canonicalize, label_prompts, resolve_templates
-from siglip2.serve.contents import LONE_SURROGATE, TextInput, check_texts
+from siglip2.serve.contents import TextInput, check_length, check_num_texts, check_texts
 from siglip2.serve.errors import bad_request
 from siglip2.serve.routes.shapes import Encoded, encode_texts
 from siglip2.serve.service import Service
+from siglip2.serve.settings import ServeSettings
 from siglip2.similarity import to_unit_length
 
 CHARACTERS_A_TEXT = 100
@@ -40,20 +41,22 @@ def parse_labels(service: Service, labels: Sequence[Any], template: str | None, 
     """
     if not labels:
         raise bad_request("No labels given; send at least one.", param, "missing")
-    # Labels are mostly those of the request before; working out prompts takes longer than the towers do.
-    key = (tuple(labels), template)
-    known = service.labels.get(key)
-    if known is not None:
-        return list(known)
     if len(labels) > service.settings.max_texts:
         most = service.settings.max_texts
         raise bad_request(
             f"{len(labels)} labels; at most {most} go in one request.", param, "too_many_labels"
         )
+    # Labels are mostly those of the request before; working out prompts takes longer than the towers do.
+    key = (tuple(labels), template)
+    known = service.labels.get(key)
+    if known is not None:
+        return list(known)
+    check_length(service.settings, template or "", "template")
     try:
         templates = resolve_templates((template or "plain").replace("{label}", "{}"))
     except InvalidInput:
         raise bad_request("The template must hold {label} exactly once.", "template") from None
+    _check_sizes(service.settings, labels, len(templates), param)
     parsed: dict[str, Label] = {}
     texts: list[TextInput] = []
     for index, value in enumerate(labels):
@@ -119,12 +122,28 @@ def rank(
     return rankings
 
 
+def _check_sizes(settings: ServeSettings, labels: Sequence[Any], num_templates: int, param: str) -> None:
+    """The limits of texts before there are any: making prompts takes far longer than counting them.
+
+    Raises:
+        ApiError: 400, for too many prompts, or a very long label or prompt.
+    """
+    number = 0
+    for index, value in enumerate(labels):
+        own = value.get("prompts") if isinstance(value, dict) else None
+        prompts = own if isinstance(own, list) else () if own is None else (own,)
+        number += num_templates if own is None else len(prompts)
+        name = value.get("label") if isinstance(value, dict) else value
+        for text in (name, *prompts[: settings.max_texts]):
+            if isinstance(text, str):
+                check_length(settings, text, f"{param}[{index}]")
+    check_num_texts(settings, number, param)
+
+
 def _label(value: Any, templates: tuple[str, ...], param: str) -> Label:
     name = value.get("label") if isinstance(value, dict) else value
     if not isinstance(name, str) or not name.strip():
         raise bad_request('A label is a string, or {"label": "...", "prompts": ["...", ...]}.', param)
-    if LONE_SURROGATE.search(name):
-        raise bad_request("The label is not valid Unicode.", param)
     prompts = value.get("prompts") if isinstance(value, dict) else None
     if prompts is not None:
         own = [prompts] if isinstance(prompts, str) else prompts

@@ -113,9 +113,12 @@ def _days(start: int, end: int | None, limit: int, page: str | None) -> tuple[li
         raise bad_request("end_time must be after start_time.", "end_time")
     if page is not None:
         try:
-            first = max(first, date.fromisoformat(page))
+            asked = date.fromisoformat(page)
         except ValueError:
             raise bad_request("There is no such page.", "page") from None
+        if asked > datetime.fromtimestamp(LAST_SECOND, UTC).date():
+            raise bad_request("There is no such page.", "page")
+        first = max(first, asked)
     last = min(until.date(), first + timedelta(days=limit - 1))
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
     following = last + timedelta(days=1)

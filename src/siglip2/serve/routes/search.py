@@ -198,10 +198,7 @@ def read_filters(texts: list[str], param: str) -> list[Filter]:
     filters = []
     for index, text in enumerate(texts):
         try:
-            text.encode()
             filters.append(read_filter(text))
-        except UnicodeEncodeError:
-            raise bad_request("The filter is not valid Unicode.", f"{param}[{index}]") from None
         except InvalidInput as error:
             raise bad_request(str(error), f"{param}[{index}]") from None
     return filters
