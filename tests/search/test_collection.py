@@ -1,12 +1,16 @@
 """Adding, searching, opening again."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
 from tests.search.conftest import draw_photos
+from tests.search.vector_rows import unit
 
 from siglip2.errors import InvalidInput
 from siglip2.search.collection import Collection
+from siglip2.search.rows import NewRow
 from siglip2.similarity import sigmoid
 
 
@@ -142,3 +146,22 @@ def test_filters(collection, tmp_path):
     assert found('words=" OR *') == []
     with pytest.raises(InvalidInput, match="NAME OPERATOR VALUE"):
         found("nonsense")
+
+
+def test_texts_beside_photos_change_no_ranking_of_photos(collection, photos, encoder):
+    collection.add([photos])
+    questions: list[dict[str, Any]] = [
+        {"text": "a dog", "not_": ["zebra"]},
+        {"text": "a dog", "image": photos / "photo_003.png"},
+    ]
+    before = [[hit.path for hit in collection.search(**each)] for each in questions]
+    # As a trained model's: phrases lie far nearer to texts than to photos.
+    near = encoder.embed_texts(["zebra", "a dog"]).sum(0)
+    vectors = unit(near + np.random.default_rng(0).normal(size=(200, len(near)), scale=1e-3))
+    rows = [
+        NewRow(digest=bytes([index]), vector=vector, kind="text", text="near")
+        for index, vector in enumerate(vectors)
+    ]
+    collection.store.write(collection.model, rows)
+    assert len(collection) == 220
+    assert [[hit.path for hit in collection.search(**each)] for each in questions] == before

@@ -271,9 +271,11 @@ class Collection:
         filters = [parse_filter(each) if isinstance(each, str) else each for each in where]
         kinds = self.store.kinds(self.model)
         chosen = kind or ("image" if "image" in kinds else "text")
-        if kinds - {chosen}:
+        mixed = bool(kinds - {chosen})
+        if mixed:
             filters.append(Filter("kind", "=", chosen))
-        query = Query(wanted, unwanted, lambda: self.vectors.sample(self.store))
+        # Of the kind that is looked for: a phrase lies several times as near to texts as to photos.
+        query = Query(wanted, unwanted, lambda: self.vectors.sample(self.store, chosen if mixed else None))
         ids, scores, vectors = self.vectors.nearest(self.store, query, filters, offset + limit, mode)
         rows = {row.id: row for row in self.store.rows(ids[offset:].tolist())}
         found = zip(ids[offset:].tolist(), scores[offset:].tolist(), vectors[offset:], strict=True)

@@ -8,7 +8,7 @@ import numpy as np
 from siglip2.search.filters import Filter
 from siglip2.search.milvus_store import MilvusStore
 from siglip2.search.query import Query, best
-from siglip2.search.rows import StoredModel
+from siglip2.search.rows import Kind, StoredModel
 from siglip2.search.store import Store
 from siglip2.search.vector_search import SAMPLE_ROWS, Mode, VectorSearch
 
@@ -20,16 +20,17 @@ class MilvusSearch(VectorSearch):
         """Nothing is asked before the first search; copies, where needed, lie in PLACE.cache."""
         super().__init__(place, store.id, model)
         self._milvus = store
-        self._some: np.ndarray | None = None
+        self._some: dict[Kind | None, np.ndarray] = {}
 
     def refresh(self, store: Store) -> None:
         """Nothing: Milvus keeps its index by itself."""
 
-    def sample(self, store: Store) -> np.ndarray:
-        """(S, E) vectors of the collection, those that Milvus gives first."""
-        if self._some is None:
-            self._some = self._milvus.sample(self._model, SAMPLE_ROWS)
-        return self._some
+    def sample(self, store: Store, kind: Kind | None = None) -> np.ndarray:
+        """(S, E) vectors of a kind, or of the collection: those that Milvus gives first."""
+        if kind not in self._some:
+            where = [] if kind is None else [Filter("kind", "=", kind)]
+            self._some[kind] = self._milvus.sample(self._model, where, SAMPLE_ROWS)
+        return self._some[kind]
 
     def nearest(
         self, store: Store, query: Query, where: Sequence[Filter], count: int, mode: Mode = "auto"

@@ -253,9 +253,9 @@ class MilvusStore:
         vectors = np.array([row["vector"] for row in found], np.float32).reshape(-1, model.embed_dim)
         return np.array([row["id"] for row in found], np.int64), vectors
 
-    def sample(self, model: StoredModel, count: int) -> np.ndarray:
-        """Some vectors (S, E)."""
-        found = self._tables.first(_vectors(model), "number > 0", ["vector"], count)
+    def sample(self, model: StoredModel, where: Sequence[Filter], count: int) -> np.ndarray:
+        """Some vectors (S, E) of rows that pass the filters."""
+        found = self._tables.first(_vectors(model), self._condition(where), ["vector"], count)
         return np.array([row["vector"] for row in found], np.float32).reshape(-1, model.embed_dim)
 
     def _condition(self, where: Sequence[Filter]) -> str:

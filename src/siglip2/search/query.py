@@ -25,10 +25,10 @@ class Query:
     """Wanted and unwanted terms.
 
     A single wanted term orders rows by their cosine, as the model does. In a mixture a term counts in units
-    of its own spread over the collection, because cosines of photo and photo lie several times as far apart
-    as those of text and photo, and would drown them. Unwanted terms are a penalty where they fit better than
-    for the average row, and no bonus elsewhere; subtracting their vectors would turn the query away from what
-    is wanted.
+    of its own spread over the rows of the kind that is looked for, because cosines of photo and photo lie
+    several times as far apart as those of text and photo, and would drown them. Unwanted terms are a penalty
+    where they fit better than for the average row, and no bonus elsewhere; subtracting their vectors would
+    turn the query away from what is wanted.
     """
 
     def __init__(

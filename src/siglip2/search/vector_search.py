@@ -14,7 +14,7 @@ from siglip2.search.inverted_file import IndexState, InvertedFile, has_faiss
 from siglip2.search.matrix import Mapped, VectorMatrix
 from siglip2.search.query import Query, best
 from siglip2.search.recall import IndexQuality, num_candidates, tune
-from siglip2.search.rows import StoredModel
+from siglip2.search.rows import Kind, StoredModel
 from siglip2.search.store import Store
 
 Mode: TypeAlias = Literal["auto", "exact", "index"]
@@ -46,7 +46,7 @@ class VectorSearch:
         self._matrix = VectorMatrix(self._folder, collection, model)
         self._index = InvertedFile(self._folder / model.fingerprint)
         self._quality_file = self._folder / f"{model.fingerprint}.quality.json"
-        self._sample: tuple[CopyState, np.ndarray] | None = None
+        self._samples: dict[Kind | None, tuple[CopyState, np.ndarray]] = {}
         self._order: tuple[CopyState, np.ndarray | None] | None = None
         self._build_asked = False
 
@@ -106,15 +106,17 @@ class VectorSearch:
         """What the index on disk holds; None where there is none that serves."""
         return self._index.usable(self.open(store).state)
 
-    def sample(self, store: Store) -> np.ndarray:
-        """(S, E) vectors spread evenly over the collection."""
+    def sample(self, store: Store, kind: Kind | None = None) -> np.ndarray:
+        """(S, E) vectors spread evenly over the rows of a kind; None takes all rows."""
         mapped = self.open(store)
-        if self._sample is None or self._sample[0] != mapped.state:
-            count = mapped.state.count
-            places = np.unique(np.linspace(0, count - 1, SAMPLE_ROWS).astype(int)) if count else []
-            sample = np.asarray(mapped.vectors[places]).reshape(-1, self._model.embed_dim)
-            self._sample = (mapped.state, sample)
-        return self._sample[1]
+        known = self._samples.get(kind)
+        if known is None or known[0] != mapped.state:
+            positions = np.arange(mapped.state.count) if kind is None else self._of_kind(store, mapped, kind)
+            evenly = np.linspace(0, len(positions) - 1, SAMPLE_ROWS).astype(int)
+            places = positions[np.unique(evenly)] if len(positions) else positions
+            known = (mapped.state, np.asarray(mapped.vectors[places]).reshape(-1, self._model.embed_dim))
+            self._samples[kind] = known
+        return known[1]
 
     def nearest(
         self, store: Store, query: Query, where: Sequence[Filter], count: int, mode: Mode = "auto"
@@ -149,6 +151,11 @@ class VectorSearch:
         """All ids, numbers and vectors, brought up to date and mapped from disk."""
         self._folder.mkdir(exist_ok=True)
         return self._matrix.open(store)
+
+    def _of_kind(self, store: Store, mapped: Mapped, kind: Kind) -> np.ndarray:
+        """Positions of the rows of a kind."""
+        ids = store.matching(self._model, [Filter("kind", "=", kind)])
+        return np.flatnonzero(np.isin(mapped.ids, ids))
 
     def _index_for(self, store: Store, mapped: Mapped, mode: Mode) -> IndexState | None:
         """The index to ask; None where rows are to be scanned."""
