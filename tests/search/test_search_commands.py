@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.search.conftest import draw_photos
 
@@ -37,6 +38,27 @@ def test_paths_for_other_programs(indexed, capfdbinary):
     example = indexed / "photo_005.png"
     assert run(["search", "--image", str(example), "--paths0", "--limit", "1"]) == 0
     assert capfdbinary.readouterr().out.endswith(str(example).encode() + b"\0")
+
+
+def test_copies_in_other_folders(indexed, tmp_path, capsys):
+    """Of the places of one photo, the one that was asked for and is still there is printed and read."""
+    first, second = tmp_path / "a copy", tmp_path / "copy"
+    for folder in (first, second):
+        folder.mkdir()
+        (folder / "same.png").write_bytes((indexed / "photo_005.png").read_bytes())
+    assert run(["index", "add", str(first), str(second)]) == 0
+    example = ["search", "--image", str(indexed / "photo_005.png"), "--paths", "--limit", "1"]
+    capsys.readouterr()
+    assert run([*example, "--where", f"folder={second}"]) == 0
+    assert capsys.readouterr().out == f"{second}/same.png\n"
+    (first / "same.png").unlink()
+    assert run(example) == 0
+    assert capsys.readouterr().out == f"{second}/same.png\n"
+    assert run(["index", "verify"]) == 0
+    assert run(["index", "export", "--output", str(tmp_path / "all.npz")]) == 0
+    paths = np.load(tmp_path / "all.npz")["names"]
+    assert f"{second}/same.png" in paths
+    assert not any(path.startswith(f"{first}/") for path in paths)
 
 
 def test_no_good_match(indexed, capsys):

@@ -247,6 +247,7 @@ def _export(opened: "Collection", output: Path | None) -> None:
     import numpy as np
 
     from siglip2.cli.vector_files import check_output, open_vector_file
+    from siglip2.search.files import likeliest
 
     if output is None:
         raise InvalidInput("export needs --output FILE.npz or FILE.parquet")
@@ -259,7 +260,7 @@ def _export(opened: "Collection", output: Path | None) -> None:
         for start in range(0, len(ids), 1024):
             rows = opened.store.rows(ids[start : start + 1024].tolist())
             part = np.asarray(vectors[start : start + 1024])
-            file.add([row.paths[0] if row.paths else row.text or "" for row in rows], part)
+            file.add([likeliest(row.paths) or row.text or "" for row in rows], part)
     print(f"{file.num_rows} vectors of {model.embed_dim} numbers in {output}")
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from siglip2.encoder import Encoder, load
 from siglip2.errors import InvalidInput
 from siglip2.inputs.sources import ImageSource
-from siglip2.search.files import absolute
-from siglip2.search.filters import Filter, parse_filter
+from siglip2.search.files import absolute, likeliest
+from siglip2.search.filters import Filter, folder_path, parse_filter
 from siglip2.search.indexing import AddReport, FolderIndexer
 from siglip2.search.models import choose_model
 from siglip2.search.places import open_place
@@ -279,8 +279,11 @@ class Collection:
         ids, scores, vectors = self.vectors.nearest(self.store, query, filters, offset + limit, mode)
         rows = {row.id: row for row in self.store.rows(ids[offset:].tolist())}
         found = zip(ids[offset:].tolist(), scores[offset:].tolist(), vectors[offset:], strict=True)
+        folders = [folder_path(each.value) for each in filters if each.name == "folder"]
         hits = Hits(
-            self._hit(rows[row_id], score, vector, query) for row_id, score, vector in found if row_id in rows
+            self._hit(rows[row_id], score, vector, query, likeliest(rows[row_id].paths, folders))
+            for row_id, score, vector in found
+            if row_id in rows
         )
         if min_probability <= 0:
             return hits
@@ -295,16 +298,15 @@ class Collection:
         """
         return row_batches(self, where, with_vectors=with_vectors).read_all()
 
-    def _hit(self, row: Row, score: float, vector: np.ndarray, query: Query) -> Hit:
+    def _hit(self, row: Row, score: float, vector: np.ndarray, query: Query, path: str | None) -> Hit:
         term = query.text or query.wanted[0]
         cosine = float(vector @ term.vector)
         if term.is_text == (row.kind == "text"):
             # The scale and bias were learned for text against photo; they say nothing of two of a kind.
-            return Hit(row=row, score=score, cosine=cosine, logit=None, probability=None)
+            return Hit(row=row, path=path, score=score, cosine=cosine, logit=None, probability=None)
         logit = self.model.logit_scale * cosine + self.model.logit_bias
-        return Hit(
-            row=row, score=score, cosine=cosine, logit=logit, probability=float(sigmoid(np.array(logit)))
-        )
+        probability = float(sigmoid(np.array(logit)))
+        return Hit(row=row, path=path, score=score, cosine=cosine, logit=logit, probability=probability)
 
     def _phrases(self, text: str | Sequence[str], weight: float) -> list[Term]:
         texts = [text] if isinstance(text, str) else list(text)

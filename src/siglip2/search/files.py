@@ -2,13 +2,13 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from siglip2.errors import InvalidInput
 from siglip2.inputs.suffixes import SUFFIXES
 from siglip2.search.rows import SeenFile
-from siglip2.search.video import VIDEO_SUFFIXES, has_ffmpeg
+from siglip2.search.video import VIDEO_SUFFIXES, has_ffmpeg, real_path
 
 _SKIPPED_FOLDERS = {"@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX"}
 
@@ -64,6 +64,16 @@ def is_wanted(path: str, roots: Iterable[str]) -> bool:
             # Of what is gone nobody can tell whether it was a folder.
             return wanted or not os.path.lexists(path) or os.path.isdir(path)
     return False
+
+
+def likeliest(paths: Sequence[str], folders: Sequence[str] = ()) -> str | None:
+    """Of a photo's places the one to open: in these folders, and still there, if any is; None of none."""
+
+    def misses(path: str) -> tuple[int, bool]:
+        outside = sum(not path.startswith(os.path.join(folder, "")) for folder in folders)
+        return outside, not os.path.exists(real_path(path))
+
+    return min(paths, key=misses) if len(paths) > 1 else next(iter(paths), None)
 
 
 def is_regular(path: str) -> bool:

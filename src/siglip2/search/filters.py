@@ -61,6 +61,11 @@ def parse_filter(text: str) -> Filter:
     return result
 
 
+def folder_path(folder: str) -> str:
+    """The folder of a filter as it stands in the paths of rows."""
+    return os.path.abspath(os.path.expanduser(folder))
+
+
 def to_sql(condition: Filter) -> tuple[str, list[object]]:
     """A condition on the table `items`, with its parameters; no part of a value is ever SQL.
 
@@ -97,7 +102,7 @@ def _whole_period(condition: Filter, column: str) -> tuple[str, list[object]]:
 
 
 def _in_folder(folder: str) -> tuple[str, list[object]]:
-    start = os.fsencode(os.path.join(os.path.abspath(os.path.expanduser(folder)), ""))
+    start = os.fsencode(os.path.join(folder_path(folder), ""))
     inside = "SELECT item FROM files WHERE path >= ? AND path < ?"
     return f"items.id IN ({inside})", [start, start[:-1] + bytes([start[-1] + 1])]
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 import numpy as np
 
 from siglip2.errors import InvalidInput, Siglip2Error
-from siglip2.search.filters import Filter
+from siglip2.search.filters import Filter, folder_path
 from siglip2.search.milvus_schema import MAX_BYTES, item_fields, item_record, passes, row_of, to_milvus
 from siglip2.search.milvus_tables import MilvusTables, among
 from siglip2.search.rows import BrokenFile, Kind, NewRow, Row, SeenFile, StoredModel
@@ -263,7 +263,7 @@ class MilvusStore:
         return " and ".join(["number > 0", *said])
 
     def _items_under(self, folder: str) -> set[int]:
-        start = os.fsencode(os.path.join(os.path.abspath(os.path.expanduser(folder)), ""))
+        start = os.fsencode(os.path.join(folder_path(folder), ""))
         end = start[:-1] + bytes([start[-1] + 1])
         condition = f'path >= "{start.hex()}" and path < "{end.hex()}"'
         return {row["item"] for row in self._tables.scan("files", condition, ["item"])}

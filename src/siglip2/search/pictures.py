@@ -6,6 +6,7 @@ from PIL import Image
 
 from siglip2.errors import InvalidImage, InvalidInput
 from siglip2.inputs.decode import load_image
+from siglip2.search.files import likeliest
 from siglip2.search.rows import Row
 from siglip2.search.video import picture_source, real_path
 
@@ -17,11 +18,11 @@ def thumbnail(row: Row, height: int) -> Image.Image:
         InvalidInput: the row is a text.
         InvalidImage: its files are gone or cannot be read.
     """
-    if not row.paths:
-        raise InvalidInput("no such photo")
-    path = next((path for path in row.paths if os.path.exists(real_path(path))), None)
+    path = likeliest(row.paths)
     if path is None:
-        raise InvalidImage(f"{row.paths[0]} is gone")
+        raise InvalidInput("no such photo")
+    if not os.path.exists(real_path(path)):
+        raise InvalidImage(f"{path} is gone")
     picture = load_image(picture_source(path), target=(height, height))
     picture.thumbnail((8 * height, height))
     return picture

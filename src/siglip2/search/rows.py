@@ -113,6 +113,8 @@ class Hit:
 
     Attributes:
         row: what was found.
+        path: a place of the photo: one that is in the folders that were asked for, and that is still there,
+            if any is; None for texts.
         score: what results are ordered by: the cosine for a single phrase or example; for mixtures, the
             weighted sum of the terms, each in units of its spread over the collection.
         cosine: with the phrase, or with the example where there is no phrase.
@@ -122,12 +124,8 @@ class Hit:
     """
 
     row: Row
+    path: str | None
     score: float
     cosine: float
     logit: float | None
     probability: float | None
-
-    @property
-    def path(self) -> str | None:
-        """The first place of the photo."""
-        return self.row.paths[0] if self.row.paths else None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siglip2.errors import InvalidImage
+from siglip2.search.files import likeliest
 from siglip2.search.rows import Row
 from siglip2.search.video import picture_source
 
@@ -54,7 +55,7 @@ def verify(collection: "Collection", sample: int, *, seed: int = 0) -> VerifyRep
             cosine = float(made @ stored)
             smallest = min(smallest, cosine)
             if cosine < SAME_VECTOR:
-                name = row.paths[0] if row.paths else row.text
+                name = likeliest(row.paths) or row.text
                 problems.append(f"{name} has changed: cosine {cosine:.4f} to the stored vector")
     return VerifyReport(checked=checked, smallest_cosine=smallest, problems=tuple(problems))
 
@@ -64,7 +65,7 @@ def _made_again(collection: "Collection", row: Row) -> tuple[np.ndarray | None, 
     if row.kind == "text":
         return collection.encoder.embed_texts([row.text or ""])[0], None
     try:
-        source = picture_source(row.paths[0] if row.paths else "")
+        source = picture_source(likeliest(row.paths) or "")
     except InvalidImage as error:
         return None, str(error)
     vectors, broken = collection.encoder.embed_images([source], on_error="skip")
