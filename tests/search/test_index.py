@@ -91,6 +91,32 @@ def test_an_older_index_serves_what_came_and_went_since(place):
     store.close()
 
 
+@pytest.mark.parametrize("removing", [False, True])
+def test_a_backup_put_back_and_other_rows_since(place, removing):
+    """Copies and index of what was lost are not taken for those of as many rows that came instead."""
+    backup = place.read_bytes()
+    for seed in (4, 5):
+        place.write_bytes(backup)
+        store, search = open_search(place)
+        vectors = make_vectors(50, seed=seed)
+        write_vectors(store, vectors, first=1000)
+        if removing:
+            store.forget_files([f"/{seed:06}.jpg"])
+            assert store.remove_unplaced() == 1
+            write_vectors(store, make_vectors(1, seed=6), first=2000)
+        ids = store.matching(store.models()[0], [])
+        if seed == 4:
+            search.optimise(store, 1.0)
+        for mode in ("exact", "auto"):
+            for vector in vectors:
+                (found,) = nearest(search, store, vector, mode, count=1)
+                stored = store.vector(store.models()[0], found)
+                assert stored is not None
+                assert np.array_equal(stored, vector)
+        assert sorted(search.all(store)[0].tolist()) == ids.tolist()
+        store.close()
+
+
 def test_cells_that_have_become_too_full_are_made_anew(place):
     store, search = open_search(place)
     search.optimise(store)
@@ -110,7 +136,7 @@ def test_cells_that_have_become_too_full_are_made_anew(place):
 def test_any_width_and_number_of_rows(tmp_path, embed_dim, count):
     vectors = unit(np.random.default_rng(0).normal(size=(count, embed_dim)))
     index = InvertedFile(tmp_path / "vectors")
-    matrix = CopyState(collection="c", count=count, number=count, removed=0)
+    matrix = CopyState(collection="c", count=count, number=count, removed=0, last_removal="")
     index.build(matrix, 10 + np.arange(count), 1 + np.arange(count), vectors)
     state = index.usable(matrix)
     assert state is not None

@@ -113,7 +113,9 @@ def test_models_side_by_side(reopen):
     assert (store.count(one), store.count(two)) == (1, 0)
     assert list(store.digests(one)) == [bytes([1])]
     assert list(store.digests(two)) == []
-    number, _ = store.state(one)
+    number = store.state(one).number
+    assert store.has_number(one, number)
+    assert not store.has_number(two, number)
     assert list(store.vectors_after(one, number)) == []
 
 

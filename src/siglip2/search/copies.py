@@ -22,12 +22,14 @@ class CopyState:
         count: rows in it.
         number: of the last vector in it.
         removed: how many vectors the collection had removed at that time.
+        last_removal: name of the last removal at that time.
     """
 
     collection: str
     count: int
     number: int
     removed: int
+    last_removal: str
 
 
 class Busy(Exception):

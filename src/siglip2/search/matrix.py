@@ -2,6 +2,7 @@
 
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -41,14 +42,14 @@ class VectorMatrix:
 
     def open(self, store: Store) -> Mapped:
         """Bring the copy up to date and map it."""
-        number, removed = store.state(self._model)
-        state = read_record(self._file("json"), CopyState)
-        fresh = CopyState(collection=self._collection, count=0, number=0, removed=removed)
-        if state is None or not self._usable(state, removed) or state.number > number:
-            state = fresh
-        if state.number != number or state is fresh:
+        newest, removed, last_removal = store.state(self._model)
+        fresh = CopyState(
+            collection=self._collection, count=0, number=0, removed=removed, last_removal=last_removal
+        )
+        state = self._usable(store, fresh)
+        if state is None or state.number != newest:
             with exclusive(self._file("lock")):
-                state = self._append(store, fresh, number)
+                state = self._append(store, fresh)
         loaded = self._loaded
         if loaded is None or loaded.state != state:
             shape = (state.count, self._model.embed_dim)
@@ -57,11 +58,10 @@ class VectorMatrix:
             self._loaded = loaded
         return loaded
 
-    def _append(self, store: Store, fresh: CopyState, newest: int) -> CopyState:
+    def _append(self, store: Store, fresh: CopyState) -> CopyState:
         # Read again: whoever held the lock before may have done the work.
-        state = read_record(self._file("json"), CopyState)
-        # A number beyond the newest: an older copy of the collection was put in its place.
-        if state is None or not self._usable(state, fresh.removed) or state.number > newest:
+        state = self._usable(store, fresh)
+        if state is None:
             state = fresh
             for ending in _ENDINGS:
                 # Other processes may still have the old ones mapped.
@@ -79,17 +79,23 @@ class VectorMatrix:
             for file in files:
                 file.flush()
                 os.fsync(file.fileno())
-        state = CopyState(collection=self._collection, count=count, number=number, removed=fresh.removed)
+        state = replace(fresh, count=count, number=number)
         write_record(self._file("json"), state)
         return state
 
-    def _usable(self, state: CopyState, removed: int) -> bool:
-        if (state.collection, state.removed) != (self._collection, removed):
-            return False
-        return all(
+    def _usable(self, store: Store, fresh: CopyState) -> CopyState | None:
+        """The state of the copy on disk, if it holds what the collection has and nothing else."""
+        state = read_record(self._file("json"), CopyState)
+        if state is None or replace(state, count=0, number=0) != fresh:
+            return None
+        # A number that is not there: an older copy of the collection was put in its place.
+        if state.count and not store.has_number(self._model, state.number):
+            return None
+        whole = all(
             self._file(ending).exists() and self._file(ending).stat().st_size >= size * state.count
             for ending, size in self._row_bytes().items()
         )
+        return state if whole else None
 
     def _row_bytes(self) -> dict[str, int]:
         return dict(zip(_ENDINGS, (8, 8, 4 * self._model.embed_dim), strict=True))

@@ -18,6 +18,7 @@ from siglip2.search.filters import Filter, folder_path
 from siglip2.search.milvus_schema import MAX_BYTES, item_fields, item_record, passes, row_of, to_milvus
 from siglip2.search.milvus_tables import MilvusTables, among
 from siglip2.search.rows import BrokenFile, Kind, NewRow, Row, SeenFile, StoredModel
+from siglip2.search.store import VectorsState
 
 EXPANSION = 128
 _FILE = ("path", "item", "digest", "size", "mtime_ns", "reason")
@@ -219,10 +220,14 @@ class MilvusStore:
         found = self._tables.first(_vectors(model), among("id", [row_id]), ["vector"])
         return np.asarray(found[0]["vector"], np.float32) if found else None
 
-    def state(self, model: StoredModel) -> tuple[int, int]:
+    def state(self, model: StoredModel) -> VectorsState:
         """As `Store` says."""
         state = self._meta(f"state:{model.key}") or {"number": 0, "removed": 0}
-        return int(state["number"]), int(state["removed"])
+        return VectorsState(int(state["number"]), int(state["removed"]), state.get("last_removal", ""))
+
+    def has_number(self, model: StoredModel, number: int) -> bool:
+        """As `Store` says."""
+        return bool(self._tables.first(_vectors(model), f"number == {number}", ["id"]))
 
     def vectors_after(
         self, model: StoredModel, number: int, chunk: int = 1000
@@ -278,8 +283,12 @@ class MilvusStore:
         self._tables.put("meta", [{"name": f"left:{item}", "value": {}} for item in sorted(lost)])
 
     def _count(self, model: StoredModel, number: int | None = None, removed: int = 0) -> None:
-        old_number, old_removed = self.state(model)
-        state = {"number": number or old_number, "removed": old_removed + removed}
+        old = self.state(model)
+        state = {
+            "number": number or old.number,
+            "removed": old.removed + removed,
+            "last_removal": uuid4().hex if removed else old.last_removal,
+        }
         self._set_meta(f"state:{model.key}", state)
 
     def _meta(self, name: str) -> dict[str, Any] | None:

@@ -3,9 +3,10 @@
 VERSION = 1
 """Grows when a table changes; a file of another version is refused."""
 
-# Paths are bytes: file names need not be valid text. Vectors are numbered by AUTOINCREMENT, so that a number
-# never comes twice and copies of the vectors can tell which ones they lack. They are float32: half precision
-# would change the order of near ties, and exact search promises the model's own order.
+# Paths are bytes: file names need not be valid text. Numbers of vectors grow and are the time in microseconds
+# at least, so that none comes twice, not even where a backup was put back, and copies of the vectors can tell
+# which ones they lack. Vectors are float32: half precision would change the order of near ties, and exact
+# search promises the model's own order.
 TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS models (

@@ -4,6 +4,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from siglip2.errors import InvalidInput, Siglip2Error
 from siglip2.search.filters import Filter, to_sql
 from siglip2.search.rows import BrokenFile, Kind, NewRow, PhotoFacts, Row, SeenFile, StoredModel
 from siglip2.search.schema import TABLES, VERSION
+from siglip2.search.store import VectorsState
 
 BUSY_SECONDS = 60
 """A second writer waits this long for the first one's batch."""
@@ -23,6 +25,7 @@ BUSY_SECONDS = 60
 ROWS_AT_ONCE = 500
 
 _FACTS = "width, height, taken_at, latitude, longitude, camera"
+_NEXT_NUMBER = "max(?, 1 + coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'vectors'), 0))"
 _MODEL = "key, model_id, fingerprint, embed_dim, logit_scale, logit_bias"
 
 
@@ -140,8 +143,8 @@ class SqliteStore:
             if row.vector.shape != (model.embed_dim,):
                 raise Siglip2Error(f"a vector of {row.vector.shape} where ({model.embed_dim},) is due")
             self._db.execute(
-                "INSERT OR IGNORE INTO vectors (model, item, vector) VALUES (?, ?, ?)",
-                [model.key, item, np.ascontiguousarray(row.vector, "<f4").tobytes()],
+                f"INSERT OR IGNORE INTO vectors VALUES ({_NEXT_NUMBER}, ?, ?, ?)",
+                [time.time_ns() // 1000, model.key, item, np.ascontiguousarray(row.vector, "<f4").tobytes()],
             )
         if row.file is not None:
             path = os.fsencode(row.file.path)
@@ -178,7 +181,8 @@ class SqliteStore:
         with self._transaction():
             self._db.execute(f"DELETE FROM words WHERE rowid IN ({gone})")
             # Vectors by hand: cascades do not fire triggers of removal unless triggers may recurse.
-            self._db.execute(f"DELETE FROM vectors WHERE item IN ({gone})")
+            if self._db.execute(f"DELETE FROM vectors WHERE item IN ({gone})").rowcount:
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES ('last_removal', ?)", [uuid4().hex])
             return self._db.execute(f"DELETE FROM items WHERE id IN ({gone})").rowcount
 
     def count(self, model: StoredModel, where: Sequence[Filter] = ()) -> int:
@@ -224,10 +228,16 @@ class SqliteStore:
         found = self._all(sql, [row_id, model.key])
         return np.frombuffer(found[0][0], "<f4") if found else None
 
-    def state(self, model: StoredModel) -> tuple[int, int]:
+    def state(self, model: StoredModel) -> VectorsState:
         """As `Store` says."""
-        sql = "SELECT (SELECT coalesce(max(number), 0) FROM vectors WHERE model = key), removed"
-        return self._all(f"{sql} FROM models WHERE key = ?", [model.key])[0]
+        number = "SELECT coalesce(max(number), 0) FROM vectors WHERE model = key"
+        last_removal = "SELECT coalesce(max(value), '') FROM meta WHERE name = 'last_removal'"
+        sql = f"SELECT ({number}), removed, ({last_removal}) FROM models WHERE key = ?"
+        return VectorsState(*self._all(sql, [model.key])[0])
+
+    def has_number(self, model: StoredModel, number: int) -> bool:
+        """As `Store` says."""
+        return bool(self._all("SELECT 1 FROM vectors WHERE number = ? AND model = ?", [number, model.key]))
 
     def vectors_after(
         self, model: StoredModel, number: int, chunk: int = 1024

@@ -1,12 +1,26 @@
 """What a collection asks of the place that keeps its rows."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from siglip2.search.filters import Filter
 from siglip2.search.rows import BrokenFile, Kind, NewRow, Row, SeenFile, StoredModel
+
+
+class VectorsState(NamedTuple):
+    """What has been done to a model's vectors.
+
+    Attributes:
+        number: of the last one written.
+        removed: how many have been removed.
+        last_removal: a random name that each removal makes anew: two pasts with as many removals differ.
+    """
+
+    number: int
+    removed: int
+    last_removal: str
 
 
 class Store(Protocol):
@@ -80,8 +94,12 @@ class Store(Protocol):
         """(E,) float32, or None where there is none."""
         ...
 
-    def state(self, model: StoredModel) -> tuple[int, int]:
-        """Number of the last vector written, and how many have been removed: tells copies that are behind."""
+    def state(self, model: StoredModel) -> VectorsState:
+        """Tells copies that are behind, or of another past."""
+        ...
+
+    def has_number(self, model: StoredModel, number: int) -> bool:
+        """Whether a vector of this number is there; no number ever comes twice."""
         ...
 
     def vectors_after(
