@@ -102,3 +102,7 @@ def test_mistakes(tmp_path):
         run(["index", "add"])
     with pytest.raises(InvalidInput, match="what to look for"):
         run(["search"])
+    for action in ("add", "add-texts"):
+        with pytest.raises(InvalidInput, match="there is no file or folder"):
+            run(["index", action, str(tmp_path / "none"), "--collection", str(tmp_path / "new")])
+    assert not any(tmp_path.iterdir())

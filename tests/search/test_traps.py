@@ -1,8 +1,12 @@
 """What goes wrong around a collection: a full disk, two writers, a clock put back, photos taken sideways."""
 
 import os
+import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ from PIL import Image
 from tests.search.conftest import draw_photos
 from tests.search.vector_rows import make_vectors, open_search, write_vectors
 
-from siglip2.errors import Siglip2Error
+from siglip2.errors import InvalidInput, Siglip2Error
 from siglip2.search.collection import Collection
 from siglip2.search.query import Query, Term
 from siglip2.search.rows import StoredModel
@@ -127,3 +131,61 @@ def test_sideways_photos_are_upright_ones(collection, tmp_path):
     assert len(hits) == 4
     assert min(hit.cosine for hit in hits) > 0.99
     assert {(hit.row.facts.width, hit.row.facts.height) for hit in hits} == {(96, 64)}
+
+
+@pytest.mark.parametrize("content", ["another program's tables", ""])
+def test_opening_writes_into_no_other_file(tmp_path, encoder, content):
+    place = tmp_path / "f.db"
+    place.touch()
+    if content:
+        with closing(sqlite3.connect(place)) as other:
+            other.execute("CREATE TABLE meta (name TEXT, value TEXT)")
+    before = place.read_bytes()
+    with pytest.raises(InvalidInput, match=r"f\.db is .* no collection"):
+        Collection.open(place, encoder, create=False)
+    if content:
+        with pytest.raises(InvalidInput, match="database of another program"):
+            Collection.open(place, encoder)
+    assert place.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [place]
+
+
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """Root may write and read everywhere, so it is nobody who does for a while."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "setresuid"), reason="users as Linux has them")
+@pytest.mark.parametrize("has_copies", [True, False])
+def test_a_collection_that_cannot_be_written(monkeypatch, has_copies):
+    with TemporaryDirectory() as name:
+        folder, cache = Path(name) / "media", Path(name) / "cache"
+        monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+        folder.mkdir()
+        cache.mkdir()
+        place = folder / "a collection?"
+        store = SqliteStore(place)
+        model = write_vectors(store, make_vectors(3))
+        if has_copies:
+            VectorSearch(place, store.id, model).refresh(store)
+        store.close()
+        files = [*folder.rglob("*"), folder]
+        for path in files:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        Path(name).chmod(0o755)
+        cache.chmod(0o777)
+        with without_rights(), Collection.open(place, create=False) as collection:
+            assert collection.vectors.all(collection.store)[0].tolist() == [1, 2, 3]
+            assert collection.store.rows([2])[0].paths == ("/000001.jpg",)
+            with pytest.raises(Siglip2Error, match="cannot be written"):
+                collection.store.forget_files(["/000001.jpg"])
+        folder.chmod(0o755)
+        assert [each for each in files if each.exists()] == files == [*folder.rglob("*"), folder]

@@ -69,7 +69,11 @@ def index(
         raise InvalidInput(f"siglip2 index {action} needs at least one path")
 
     from siglip2.search.collection import Collection
+    from siglip2.search.files import absolute
 
+    if action in ("add", "add-texts"):
+        for path in paths:  # before a collection is made for them
+            absolute(path)
     place = collection_place(collection)
     making = action in ("add", "add-texts")
     if making and collection is None and "SIGLIP2_COLLECTION" not in os.environ:

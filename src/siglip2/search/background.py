@@ -36,7 +36,7 @@ def build(place: Path, fingerprint: str) -> None:
     from siglip2.search.sqlite_store import SqliteStore
     from siglip2.search.vector_search import VectorSearch
 
-    store = SqliteStore(place)
+    store = SqliteStore(place, create=False)
     try:
         model = next((each for each in store.models() if each.fingerprint == fingerprint), None)
         if model is not None:

@@ -78,6 +78,8 @@ class Collection:
         store = place.store
         try:
             is_new = place.is_new or not store.models()
+            if is_new and not create:
+                raise InvalidInput(f"{place.name} holds nothing yet: `siglip2 index add FOLDER` fills it")
             stored, encoder = choose_model(store, place.name, model, is_new, add_model)
         except BaseException:
             place.give_up()

@@ -36,6 +36,24 @@ class Busy(Exception):
     """Another process is at the same work."""
 
 
+def user_cache() -> Path:
+    """The folder for copies that cannot lie beside their collection."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "siglip2"
+
+
+def copies_folder(place: Path, collection: str) -> Path:
+    """Where copies lie: beside the collection, or in the user's cache if nothing can be written there.
+
+    Args:
+        place: the collection's file.
+        collection: its id.
+    """
+    beside = place.with_name(place.name + ".cache")
+    if os.access(beside if beside.is_dir() else beside.parent, os.W_OK):
+        return beside
+    return user_cache() / f"{collection}.cache"
+
+
 def read_record(path: Path, kind: type[_Record]) -> _Record | None:
     """A dataclass from a JSON file; None where there is none that can be read.
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from siglip2.errors import InvalidInput
+from siglip2.search.copies import user_cache
 from siglip2.search.milvus_tables import SCHEME
 from siglip2.search.rows import StoredModel
 from siglip2.search.sqlite_store import SqliteStore
@@ -42,7 +43,7 @@ class FilePlace(Place):
         if self.is_new and not (create and path.parent.is_dir()):
             hint = "`siglip2 index add FOLDER` makes one" if path.parent.is_dir() else "its folder is missing"
             raise InvalidInput(f"there is no collection {path}: {hint}")
-        self.store: Store = SqliteStore(path)
+        self.store: Store = SqliteStore(path, create=create)
 
     def search(self, model: StoredModel) -> VectorSearch:
         """Local copies and index."""
@@ -70,9 +71,7 @@ class MilvusPlace(Place):
         """The server's own search."""
         from siglip2.search.milvus_search import MilvusSearch
 
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "siglip2"
-        cache.mkdir(parents=True, exist_ok=True)
-        return MilvusSearch(cache / self._milvus.id, self._milvus, model)
+        return MilvusSearch(user_cache() / self._milvus.id, self._milvus, model)
 
 
 def open_place(path: str | os.PathLike[str], create: bool) -> Place:

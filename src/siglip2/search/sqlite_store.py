@@ -25,6 +25,7 @@ BUSY_SECONDS = 60
 ROWS_AT_ONCE = 500
 
 _FACTS = "width, height, taken_at, latitude, longitude, camera"
+_TABLES = {"meta", "models", "items", "files", "broken", "vectors", "words"}
 _NEXT_NUMBER = "max(?, 1 + coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'vectors'), 0))"
 _MODEL = "key, model_id, fingerprint, embed_dim, logit_scale, logit_bias"
 
@@ -32,32 +33,45 @@ _MODEL = "key, model_id, fingerprint, embed_dim, logit_scale, logit_bias"
 class SqliteStore:
     """A `Store` in one file. Threads of a process take turns; several processes may open the file."""
 
-    def __init__(self, path: Path):
-        """Open or make the file.
+    def __init__(self, path: Path, *, create: bool = True):
+        """Open the file, or make it; opening writes nothing.
+
+        Args:
+            path: of the file.
+            create: make a collection where there is no file, or an empty one.
 
         Raises:
-            InvalidInput: the file is something else.
+            InvalidInput: the file is something else, or holds nothing and no collection is to be made.
         """
         self.path = path
         self._lock = threading.RLock()
         try:
-            self._db = sqlite3.connect(
-                path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None
-            )
-            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db, tables = _connect(path)
+            if not tables and create:
+                self._make()
+            elif not tables:
+                raise InvalidInput(
+                    f"{path} is empty, and no collection: `siglip2 index add FOLDER` makes one"
+                )
+            elif not tables >= _TABLES:
+                raise InvalidInput(f"{path} is a database of another program, and no collection")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute("PRAGMA foreign_keys=ON")
-            self._db.executescript(TABLES)
+            meta = dict(self._all("SELECT name, value FROM meta"))
         except sqlite3.DatabaseError as error:
             raise InvalidInput(f"{path} cannot be opened as a collection: {error}") from error
-        self._db.execute("INSERT OR IGNORE INTO meta VALUES ('version', ?)", [str(VERSION)])
-        self._db.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", [uuid4().hex])
-        meta = dict(self._db.execute("SELECT name, value FROM meta"))
         if meta["version"] != str(VERSION):
             raise InvalidInput(
                 f"{path} is a collection of version {meta['version']}; this program reads {VERSION}"
             )
         self.id: str = meta["id"]
+
+    def _make(self) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        known = "INSERT OR IGNORE INTO meta VALUES "
+        meta = f"{known} ('version', '{VERSION}'); {known} ('id', '{uuid4().hex}');"
+        # All or nothing: a part of the tables would be taken for another program's.
+        self._db.executescript(f"BEGIN IMMEDIATE; {TABLES} {meta} COMMIT;")
 
     def close(self) -> None:
         """As `Store` says."""
@@ -278,6 +292,23 @@ class SqliteStore:
                 if isinstance(error, sqlite3.OperationalError):
                     raise Siglip2Error(f"{self.path} cannot be written: {error}") from error
                 raise
+
+
+def _connect(path: Path) -> tuple[sqlite3.Connection, set[str]]:
+    """The database, and the names of its tables."""
+    options = {"timeout": BUSY_SECONDS, "check_same_thread": False, "isolation_level": None}
+    sql = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    database = sqlite3.connect(path, **options)
+    try:
+        return database, {name for (name,) in database.execute(sql)}
+    except sqlite3.OperationalError:
+        database.close()
+        if os.access(path.parent, os.W_OK) or path.with_name(path.name + "-wal").exists():
+            raise
+    # In a folder that cannot be written, SQLite cannot make the files that go with a write-ahead log. Where
+    # there are none, nobody is writing.
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True, **options)
+    return database, {name for (name,) in database.execute(sql)}
 
 
 def _broken(row: tuple) -> BrokenFile:

@@ -8,7 +8,7 @@ import numpy as np
 
 from siglip2.errors import InvalidInput
 from siglip2.search.background import start_build
-from siglip2.search.copies import CopyState, read_record, write_record
+from siglip2.search.copies import CopyState, copies_folder, read_record, write_record
 from siglip2.search.filters import Filter
 from siglip2.search.inverted_file import IndexState, InvertedFile, has_faiss
 from siglip2.search.matrix import Mapped, VectorMatrix
@@ -31,7 +31,7 @@ RECALL_TARGET = 0.98
 
 
 class VectorSearch:
-    """Copies of a model's vectors in the folder COLLECTION.cache, and searches in them."""
+    """Copies of a model's vectors beside the collection (`copies_folder`), and searches in them."""
 
     def __init__(self, place: Path, collection: str, model: StoredModel):
         """Nothing is read before the first search.
@@ -42,7 +42,7 @@ class VectorSearch:
             model: whose vectors are searched.
         """
         self._place, self._model = place, model
-        self._folder = place.with_name(place.name + ".cache")
+        self._folder = copies_folder(place, collection)
         self._matrix = VectorMatrix(self._folder, collection, model)
         self._index = InvertedFile(self._folder / model.fingerprint)
         self._quality_file = self._folder / f"{model.fingerprint}.quality.json"
@@ -149,7 +149,7 @@ class VectorSearch:
 
     def open(self, store: Store) -> Mapped:
         """All ids, numbers and vectors, brought up to date and mapped from disk."""
-        self._folder.mkdir(exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
         return self._matrix.open(store)
 
     def _of_kind(self, store: Store, mapped: Mapped, kind: Kind) -> np.ndarray:
