@@ -1,5 +1,8 @@
 """A small model, and folders of drawn photos."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +37,19 @@ def draw_photos(folder: Path, count: int, *, first: int = 0) -> list[Path]:
         pixels = np.random.default_rng(index).integers(0, 256, (4, 4, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((40, 40), Image.Resampling.NEAREST).save(path)
     return paths
+
+
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """Root may write and read everywhere, so it is nobody who does for a while."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
 
 
 @pytest.fixture

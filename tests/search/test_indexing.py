@@ -6,15 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.search.conftest import draw_photos
+from tests.search.conftest import draw_photos, without_rights
 
 from siglip2.errors import InvalidInput
+from siglip2.search import indexing
 from siglip2.search.collection import Collection
+from siglip2.search.rows import SeenFile
 from siglip2.weights.load import save_checkpoint
 
 
@@ -60,6 +64,41 @@ def test_an_emptied_folder_is_taken_for_an_unmounted_disk(collection, photos):
     report = collection.add([photos])
     assert report.kept_folders == (str(photos),)
     assert len(collection) == 20
+
+
+@pytest.mark.skipif(not hasattr(os, "setresuid"), reason="users as Linux has them")
+@pytest.mark.parametrize("mode", [0o000, 0o444])
+def test_a_folder_that_cannot_be_listed_keeps_its_photos(encoder, monkeypatch, mode):
+    with TemporaryDirectory() as name, Collection.open(Path(name) / "c", encoder) as collection:
+        private, folder = Path(name) / "photos" / "private", Path(name) / "photos"
+        draw_photos(private, 2)
+        draw_photos(folder, 2, first=10)
+        collection.add([folder])
+        for place in (name, folder):
+            Path(place).chmod(0o755)
+        (folder / "photo_010.png").unlink()
+        private.chmod(mode)
+        with monkeypatch.context() as patched:
+            # The rights go for the walk and come back for the collection, which is root's.
+            walk = indexing.find_photos
+
+            def find_photos(*arguments) -> Iterator[SeenFile]:
+                with without_rights():
+                    found = list(walk(*arguments))
+                yield from found
+
+            patched.setattr(indexing, "find_photos", find_photos)
+            # What lies in there is not said to exist, without rights.
+            there = os.path.lexists
+            patched.setattr(
+                os.path, "lexists", lambda path: there(path) and not path.startswith(f"{private}/")
+            )
+            report = collection.add([folder])
+        private.chmod(0o755)
+        assert counts(report) == (0, 1, 0, 1)
+        assert report.broken == ()
+        assert [each.split(": ")[0] for each in report.unlisted] == [f"{private} cannot be listed"]
+        assert counts(collection.add([folder])) == (0, 3, 0, 0)
 
 
 def test_a_batch_of_nothing(collection, photos):

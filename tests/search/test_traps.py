@@ -3,15 +3,15 @@
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.search.conftest import draw_photos
+from tests.search.conftest import draw_photos, without_rights
 from tests.search.vector_rows import make_vectors, open_search, write_vectors
 
 from siglip2.errors import InvalidInput, Siglip2Error
@@ -148,19 +148,6 @@ def test_opening_writes_into_no_other_file(tmp_path, encoder, content):
             Collection.open(place, encoder)
     assert place.read_bytes() == before
     assert list(tmp_path.iterdir()) == [place]
-
-
-@contextmanager
-def without_rights() -> Iterator[None]:
-    """Root may write and read everywhere, so it is nobody who does for a while."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.setresuid(65534, 65534, 0)
-    try:
-        yield
-    finally:
-        os.setresuid(0, 0, 0)
 
 
 @pytest.mark.skipif(not hasattr(os, "setresuid"), reason="users as Linux has them")

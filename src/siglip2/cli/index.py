@@ -163,9 +163,11 @@ def _report(report: "AddReport") -> int:
             "`siglip2 index remove` forgets them",
             file=sys.stderr,
         )
+    for reason in report.unlisted:
+        print(f"siglip2: {reason}; what is known of its photos is kept", file=sys.stderr)
     for broken in report.broken:
         print(f"  {broken.reason}", file=sys.stderr)
-    return 1 if report.broken else 0
+    return 1 if report.broken or report.unlisted else 0
 
 
 def _text_rows(path: Path) -> Iterator[Any]:

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from siglip2.errors import InvalidInput
@@ -25,18 +25,28 @@ def absolute(name: str | os.PathLike[str]) -> str:
     return path
 
 
-def find_photos(root: str) -> Iterator[SeenFile]:
+def find_photos(
+    root: str, cannot_list: Callable[[str, str], object] = lambda folder, reason: None
+) -> Iterator[SeenFile]:
     """Files with an image's ending below a folder, or the file itself; videos too where ffmpeg is installed.
 
     Hidden files and folders are left out, and thumbnails that storage devices keep beside photos. Links to
     folders are followed, each folder once, so that loops end. Memory does not grow with the number of files.
+
+    Args:
+        root: an absolute path.
+        cannot_list: told of each folder whose files cannot be seen, and why.
     """
     if not os.path.isdir(root):
         yield _seen(root)
         return
     endings = SUFFIXES | VIDEO_SUFFIXES if has_ffmpeg() else SUFFIXES
     visited: set[tuple[int, int]] = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
+
+    def note(error: OSError) -> None:
+        cannot_list(os.fsdecode(error.filename), error.strerror or str(error))
+
+    for folder, subfolders, names in os.walk(root, onerror=note, followlinks=True):
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in visited:
             subfolders.clear()
@@ -47,7 +57,11 @@ def find_photos(root: str) -> Iterator[SeenFile]:
         )
         for name in sorted(names):
             if Path(name).suffix.lower() in endings and not name.startswith("."):
-                yield _seen(os.path.join(folder, name))
+                file = _seen(os.path.join(folder, name))
+                if file.size < 0 and not os.access(folder, os.X_OK):
+                    cannot_list(folder, "its names can be read, but not its files")
+                    break
+                yield file
 
 
 def is_wanted(path: str, roots: Iterable[str]) -> bool:

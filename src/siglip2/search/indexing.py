@@ -37,6 +37,7 @@ class AddReport:
         broken: files that cannot be used, with the reason; those known to be broken and unchanged included.
         kept_folders: folders in which nothing was found any more; their photos were kept, as an unmounted
             disk looks the same.
+        unlisted: folders whose files cannot be seen, each with the reason; their photos were kept.
     """
 
     found: int
@@ -46,6 +47,7 @@ class AddReport:
     removed: int
     broken: tuple[BrokenFile, ...]
     kept_folders: tuple[str, ...]
+    unlisted: tuple[str, ...]
 
 
 class FolderIndexer:
@@ -88,6 +90,7 @@ class FolderIndexer:
         self._advance = advance
         self._found = self._embedded = self._known = self._placed = 0
         self._broken: list[BrokenFile] = []
+        self._unlisted: dict[str, str] = {}
         # On disk if it grows: memory stays constant, however many files there are.
         self._seen = sqlite3.connect("")
         self._seen.execute("CREATE TABLE seen (path BLOB PRIMARY KEY) WITHOUT ROWID")
@@ -110,6 +113,7 @@ class FolderIndexer:
             removed=self._store.remove_unplaced(),
             broken=tuple(self._broken),
             kept_folders=tuple(kept),
+            unlisted=tuple(f"{folder} cannot be listed: {why}" for folder, why in self._unlisted.items()),
         )
 
     def _embed_here(self, files: Iterator[SeenFile]) -> None:
@@ -164,7 +168,7 @@ class FolderIndexer:
 
     def _unknown_files(self, roots: Sequence[str]) -> Iterator[SeenFile]:
         for root in roots:
-            for file in find_photos(root):
+            for file in find_photos(root, self._unlisted.__setitem__):
                 if self._first_time(file.path):
                     self._found += 1
                     if not self._is_known(file):
@@ -232,7 +236,10 @@ class FolderIndexer:
         end = start[:-1] + bytes([start[-1] + 1])
         empty = self._seen.execute(sql, [start, end]).fetchone() is None
         gone: list[str] = []
+        hidden = tuple(os.path.join(folder, "") for folder in self._unlisted)
         for path in self._store.paths_under(root):
+            if path.startswith(hidden):
+                continue
             # Written in the meantime by someone else: still there, so kept.
             if not self._was_seen(path) and not os.path.lexists(real_path(path)):
                 if empty:

@@ -60,7 +60,7 @@ def watch(
     for group in changes:
         changed = sorted({path for _, path in group}) if group else [r for r in roots if os.path.lexists(r)]
         report = take_in(collection, changed, roots, batch_size=batch_size)
-        if report.embedded or report.placed or report.removed or report.broken:
+        if report.embedded or report.placed or report.removed or report.broken or report.unlisted:
             yield report
 
 
