@@ -110,6 +110,25 @@ def test_another_model_is_refused_with_a_way_out(tmp_path, collection, photos, o
     assert len(collection) == 20
 
 
+def test_another_model_embeds_rows_as_they_are(tmp_path, collection, photos, other_encoder):
+    columns = [{"name": "a shoe", "text": "made of leather"}, {"name": "a hat", "text": ""}]
+    collection.add_texts(columns, text_column="name")
+    collection.add([photos])
+    copied = photos / "copy.png"
+    copied.write_bytes((photos / "photo_001.png").read_bytes())
+    collection.add([photos])
+    for name in ("photo_000.png", "photo_001.png"):
+        (photos / name).unlink()
+    with Collection.open(tmp_path / "c.siglip2", other_encoder, add_model=True) as second:
+        report = second.reembed()
+        assert [each.file.path for each in report.broken] == [str(photos / "photo_000.png")]
+        assert "is not there" in report.broken[0].reason
+        assert len(second) == len(collection) - 1 == 21
+        (hit,) = second.search("a shoe", kind="text", limit=1)
+        assert (hit.row.text, hit.row.columns["text"]) == ("a shoe", "made of leather")
+        assert hit.cosine == pytest.approx(1, abs=1e-4)
+
+
 def test_what_is_no_collection(tmp_path, encoder):
     (tmp_path / "notes.txt").write_text("nothing of the kind" * 100)
     with pytest.raises(InvalidInput, match="cannot be opened as a collection"):

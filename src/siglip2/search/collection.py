@@ -20,7 +20,7 @@ from siglip2.search.models import choose_model
 from siglip2.search.places import open_place
 from siglip2.search.query import Query, Term
 from siglip2.search.ray_indexing import RayEmbedding
-from siglip2.search.rows import Hit, Kind, NewRow, Row, StoredModel, Value
+from siglip2.search.rows import BrokenFile, Hit, Kind, NewRow, Row, SeenFile, StoredModel, Value
 from siglip2.search.store import Store
 from siglip2.search.table import Hits, row_batches
 from siglip2.search.vector_search import Mode, VectorSearch
@@ -180,17 +180,36 @@ class Collection:
         return total
 
     def reembed(self, *, advance: Callable[[int], None] = lambda _: None) -> AddReport:
-        """Make this model's vectors of everything that the collection holds. Can be stopped and repeated."""
+        """Make this model's vectors of everything that the collection holds. Can be stopped and repeated.
+
+        Returns:
+            What was done; files that are gone are among the broken ones, their rows get no vector.
+        """
         for other in self.store.models():
             ids = self.store.matching(other, [Filter("kind", "=", "text")]).tolist()
             for start in range(0, len(ids), TEXT_BATCH):
                 kept = self.store.rows(ids[start : start + TEXT_BATCH])
                 self._embed_texts(
-                    [_text_row({"text": row.text or "", **row.columns}, "text") for row in kept]
+                    [
+                        NewRow(
+                            digest=row.digest, vector=None, kind=row.kind, text=row.text, columns=row.columns
+                        )
+                        for row in kept
+                    ]
                 )
-        places = {real_path(path) for path in self.store.paths_under(os.path.abspath(os.sep))}
-        paths = sorted(path for path in places if os.path.lexists(path))
-        return self.add(paths, advance=advance)
+        # Of a video, one of its frames.
+        places = {real_path(place): place for place in self.store.paths_under(os.path.abspath(os.sep))}
+        report = self.add(sorted(path for path in places if os.path.lexists(path)), advance=advance)
+        missing = [
+            BrokenFile(
+                file=SeenFile(path=path, size=-1, mtime_ns=-1),
+                reason=f"{path} is not there, so its photo got no vector of {self.model.model_id}",
+            )
+            for path, place in sorted(places.items())
+            if not os.path.lexists(path)
+            if (known := self.store.known_file(place)) and not self.store.has_vector(self.model, known[1])
+        ]
+        return replace(report, broken=(*report.broken, *missing))
 
     def search(
         self,

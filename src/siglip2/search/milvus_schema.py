@@ -66,6 +66,7 @@ def row_of(record: dict[str, Any], paths: Sequence[str]) -> Row:
     text = record["text"] if record["has_text"] else None
     return Row(
         id=record["id"],
+        digest=bytes.fromhex(record["digest"]),
         kind=record["kind"],
         paths=tuple(paths),
         text=text,

@@ -100,6 +100,7 @@ class Row:
     """A row as it is stored, without its vector. Attributes as in `NewRow`; `paths` are all its places."""
 
     id: int
+    digest: bytes
     kind: Kind
     paths: tuple[str, ...]
     text: str | None

@@ -224,10 +224,11 @@ class SqliteStore:
             places: dict[int, list[str]] = {}
             for item, path in self._all(f"SELECT item, path FROM files WHERE item {among}", chosen):
                 places.setdefault(item, []).append(os.fsdecode(path))
-            sql = f"SELECT id, kind, text, columns, {_FACTS} FROM items WHERE id {among}"
-            for row_id, kind, text, columns, *facts in self._all(sql, chosen):
+            sql = f"SELECT id, digest, kind, text, columns, {_FACTS} FROM items WHERE id {among}"
+            for row_id, digest, kind, text, columns, *facts in self._all(sql, chosen):
                 found[row_id] = Row(
                     id=row_id,
+                    digest=digest,
                     kind=kind,
                     paths=tuple(sorted(places.get(row_id, []), key=os.fsencode)),
                     text=text,
