@@ -95,6 +95,51 @@ def test_captions_by_picture(indexed, tmp_path, capsys):
     assert capsys.readouterr().out == "shoe\n"
 
 
+def products(folder: Path, name: str, content: str) -> list[str]:
+    (folder / name).write_text(content)
+    command = ["index", "add-texts", str(folder / name), "--model", str(folder / "model")]
+    return [*command, "--text-column", "name", "--collection", str(folder / "products.siglip2")]
+
+
+@pytest.mark.parametrize("name", ["P.CSV", "p.tsv"])
+def test_tables_as_people_have_them(indexed, tmp_path, capsys, name):
+    table = "name,sku,price,note\n1984,00123,19.90,NaN\n1985,7,1e5,inf\n"
+    assert run(products(tmp_path, name, table.replace(",", "\t") if name == "p.tsv" else table)) == 0
+    place = ["--collection", str(tmp_path / "products.siglip2")]
+    search = ["search", "--image", str(indexed / "photo_001.png"), "--json", *place]
+    capsys.readouterr()
+    assert run([*search, "--where", "price<20"]) == run([*search, "--where", "sku=00123"]) == 0
+    hits = [json.loads(line, parse_constant=pytest.fail) for line in capsys.readouterr().out.splitlines()]
+    assert [(hit["text"], hit["columns"]) for hit in hits] == [
+        ("1984", {"sku": "00123", "price": 19.9, "note": "NaN"})
+    ] * 2
+    assert run(["index", "remove", "--where", "sku=00123", *place]) == 0
+    assert "1 texts removed" in capsys.readouterr().out
+    assert run(products(tmp_path, "corrected.csv", table.splitlines()[0] + "\n1984,00123,18,\n")) == 0
+    assert run(search) == 0
+    assert capsys.readouterr().out.count('"text"') == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("p.csv", "name,price\nshoe,1,2\n", r"p.csv, line 2: more cells"),
+        ("p.csv", "name\n" + 200_000 * "x", r"p.csv cannot be read: field larger"),
+        ("p.jsonl", "[1]\n", r"p.jsonl, line 1 is not an object"),
+        ("p.jsonl", "7\n", r"p.jsonl, line 1 is not an object"),
+        ("p.jsonl", "{\n", r"p.jsonl, line 1 is not JSON"),
+        ("p.jsonl", '{"name": "shoe", "price": NaN}\n', r"column 'price' has nan"),
+        ("p.csv", "title\nshoe\n", r"without text in the column 'name'"),
+        ("p.csv", "name,width\nshoe,1\n", r"column 'width' has the name of a filter"),
+        ("p.xlsx", "PK", r"is not .txt"),
+    ],
+)
+def test_tables_that_cannot_be_used_leave_no_collection(tmp_path, name, content, message):
+    with pytest.raises(InvalidInput, match=message):
+        run(products(tmp_path, name, content))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_mistakes(tmp_path):
     with pytest.raises(InvalidInput, match="there is no collection"):
         run(["search", "a dog", "--collection", str(tmp_path / "none")])
@@ -103,6 +148,6 @@ def test_mistakes(tmp_path):
     with pytest.raises(InvalidInput, match="what to look for"):
         run(["search"])
     for action in ("add", "add-texts"):
-        with pytest.raises(InvalidInput, match="there is no file or folder"):
+        with pytest.raises(InvalidInput, match=r"no file or folder|cannot be read: No such file"):
             run(["index", action, str(tmp_path / "none"), "--collection", str(tmp_path / "new")])
     assert not any(tmp_path.iterdir())

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tests.search.milvus_server import milvus_server
 
+from siglip2.errors import InvalidInput
 from siglip2.search.filters import parse_filter
 from siglip2.search.milvus_store import MilvusStore
 from siglip2.search.rows import BrokenFile, NewRow, PhotoFacts, SeenFile
@@ -104,6 +105,21 @@ def test_forgetting(reopen):
     assert store.rows(ids.tolist())[1].text == "t"
 
 
+def test_texts_are_removed(reopen):
+    store = reopen()
+    model = store.add_model("m", "f", 4, 10.0, -3.0)
+    store.write(model, [row(number, None, kind="text", text="t") for number in (1, 2)])
+    before = store.state(model)
+    store.remove_rows(store.matching(model, []).tolist()[:1])
+    assert store.count(model) == 1
+    assert not store.has_vector(model, bytes([1]))
+    assert store.has_vector(model, bytes([2]))
+    assert store.state(model).removed == before.removed + 1
+    assert store.state(model).last_removal != before.last_removal
+    store.write(model, [row(1, None, kind="text", text="t")])
+    assert store.count(model, [parse_filter("words=t")]) == 2
+
+
 def test_models_side_by_side(reopen):
     store = reopen()
     one, two = (store.add_model(name, name, 4, 1.0, 0.0) for name in "ab")
@@ -158,6 +174,49 @@ def test_filters(reopen):
     assert found('camera=" or id > 0 or camera == "') == []
     assert found("camera~%") == []
     assert store.kinds(model) == {"image", "text"}
+
+
+def test_filters_by_what_is_meant(reopen):
+    store = reopen()
+    model = store.add_model("m", "f", 4, 10.0, -3.0)
+    noon, evening = (PhotoFacts(taken_at=f"2021-06-01 {time}") for time in ("11:59:00", "18:30:00"))
+    rows = [
+        row(1, "/a", facts=noon, columns={"sku": "00123", "price": "on request"}),
+        row(2, "/b", facts=evening, columns={"sku": 123, "price": 7}),
+        row(3, "/c", columns={"sku": "123", "price": 1e6}),
+    ]
+    store.write(model, rows)
+    ids = store.matching(model, []).tolist()
+
+    def found(where: str) -> list[int]:
+        return [1 + ids.index(each) for each in store.matching(model, [parse_filter(where)]).tolist()]
+
+    assert found("taken>=2021-06-01T12:00") == [2]
+    assert found("sku=00123") == [1]
+    assert found("sku=123") == [2, 3]
+    assert found("price<1e5") == [2]
+    assert found("price>a") == [1]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        *("taken<banana", "taken<2021-6", "taken>=06/2021", "taken=2021-02-30", "taken=", "width<abc"),
+        *("width>1000px", "width~4", "height=nan", "kind=photo", "kind>image", "near=1,2", "near=1,2,nan"),
+    ],
+)
+def test_filters_that_mean_nothing(where):
+    with pytest.raises(InvalidInput, match=where[:4]):
+        parse_filter(where)
+
+
+def test_letters_of_any_script(tmp_path):
+    store = SqliteStore(tmp_path / "c")
+    model = store.add_model("m", "f", 4, 10.0, -3.0)
+    store.write(model, [row(1, "/a", columns={"city": "ZÜRICH"}, facts=PhotoFacts(camera="ЗЕНИТ"))])
+    for where in ("city~zürich", "camera~зенит"):
+        assert store.count(model, [parse_filter(where)]) == 1
+    store.close()
 
 
 def test_a_changed_file_leaves_no_row_behind(reopen):

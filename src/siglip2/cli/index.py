@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +29,7 @@ def index(
     watch: bool = False,
     ray: str | None = None,
     text_column: str = "text",
+    where: tuple[str, ...] = (),
     recall: float | None = None,
     sample: int = 100,
     similarity: float = 0.97,
@@ -38,11 +40,12 @@ def index(
     """Make a collection, and look after it.
 
     add FOLDER...: bring photos in, and forget those that are gone; the same command goes on after a stop.
-    add-texts FILE: bring in texts, one a line of .txt, or rows of .csv or .jsonl with further columns.
+    add-texts FILE: bring in texts, one a line of .txt, or rows of .csv, .tsv or .jsonl with further columns.
     reembed: make vectors of another model (--model) for all there is, beside the present ones.
     stats: what the collection holds. verify: make a sample of vectors again and compare.
     duplicates: groups of near-duplicates. optimise: build the index now and measure its recall.
-    export: vectors to a file (--output). remove FILE...: forget photos or folders of them.
+    export: vectors to a file (--output). remove FILE...: forget photos or folders of them;
+    with --where: remove texts.
     serve: a gallery page on this machine.
 
     Args:
@@ -57,6 +60,7 @@ def index(
         watch: add: go on until Ctrl-C, and take in what comes, changes, moves and goes.
         ray: add: embed on the machines of the Ray cluster at this address, which see the same files.
         text_column: add-texts: which column is the text.
+        where: remove: filters; texts that pass all of them are removed.
         recall: optimise: share of the exact ten nearest that the index should find; kept for later builds,
             which happen by themselves past 100,000 rows; at first 0.98.
         sample: verify: number of photos.
@@ -65,15 +69,18 @@ def index(
         host: serve: address to listen on.
         port: serve: 0 takes a free one.
     """
-    if action in ("add", "add-texts", "remove") and not paths:
+    if action in ("add", "add-texts", "remove") and not paths and not (action == "remove" and where):
         raise InvalidInput(f"siglip2 index {action} needs at least one path")
+    if where and action != "remove":
+        raise InvalidInput(f"--where is for `index remove`, and not for {action}")
 
     from siglip2.search.collection import Collection
     from siglip2.search.files import absolute
 
-    if action in ("add", "add-texts"):
+    if action == "add":
         for path in paths:  # before a collection is made for them
             absolute(path)
+    texts = _checked_texts(paths, text_column) if action == "add-texts" else []
     place = collection_place(collection)
     making = action in ("add", "add-texts")
     if making and collection is None and "SIGLIP2_COLLECTION" not in os.environ:
@@ -84,8 +91,8 @@ def index(
                 status = _add(opened, paths, batch_size, check_content, ray)
                 return _watch(opened, paths, batch_size) if watch else status
             case "add-texts":
-                for path in paths:
-                    print(f"{opened.add_texts(_text_rows(path), text_column=text_column)} texts from {path}")
+                for path, rows in zip(paths, texts, strict=True):
+                    print(f"{opened.add_texts(rows, text_column=text_column)} texts from {path}")
             case "reembed":
                 return _report(opened.reembed())
             case "stats":
@@ -104,7 +111,7 @@ def index(
             case "export":
                 _export(opened, output)
             case "remove":
-                _remove(opened, paths)
+                _remove(opened, paths, where)
             case "serve":
                 from siglip2.search.gallery import serve_gallery
 
@@ -170,29 +177,15 @@ def _report(report: "AddReport") -> int:
     return 1 if report.broken or report.unlisted else 0
 
 
-def _text_rows(path: Path) -> Iterator[Any]:
-    import csv
-    import json
+def _checked_texts(paths: tuple[Path, ...], text_column: str) -> list[Iterator[Any]]:
+    """Rows of files, of each of which the first has been read: before a collection is made for them."""
+    from siglip2.search.text_files import read_texts, text_row
 
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix == ".csv":
-                yield from (
-                    {name: _typed(value) for name, value in row.items()} for row in csv.DictReader(file)
-                )
-            elif path.suffix == ".jsonl":
-                yield from (json.loads(line) for line in file if line.strip())
-            else:
-                yield from (line.strip() for line in file if line.strip())
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"{path} cannot be read: {error}") from error
-
-
-def _typed(value: str | None) -> str | float | None:
-    try:
-        return float(value) if value else value
-    except ValueError:
-        return value
+    files = [read_texts(path, text_column) for path in paths]
+    first = [list(islice(rows, 1)) for rows in files]
+    for row in chain(*first):
+        text_row(row, text_column)
+    return [chain(*each) for each in zip(first, files, strict=True)]
 
 
 def _stats(opened: "Collection", place: str) -> None:
@@ -270,7 +263,11 @@ def _export(opened: "Collection", output: Path | None) -> None:
     print(f"{file.num_rows} vectors of {model.embed_dim} numbers in {output}")
 
 
-def _remove(opened: "Collection", paths: tuple[Path, ...]) -> None:
+def _remove(opened: "Collection", paths: tuple[Path, ...], where: tuple[str, ...]) -> None:
+    if where:
+        print(f"{opened.remove_texts(where)} texts removed from the collection")
+    if not paths:
+        return
     for path in paths:
         full = os.path.abspath(path.expanduser())
         opened.store.forget_files([full, *opened.store.paths_under(full)])

@@ -1,12 +1,11 @@
 """A collection of photos or texts: opened with a model, filled from folders, searched by words or example."""
 
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -20,9 +19,10 @@ from siglip2.search.models import choose_model
 from siglip2.search.places import open_place
 from siglip2.search.query import Query, Term
 from siglip2.search.ray_indexing import RayEmbedding
-from siglip2.search.rows import BrokenFile, Hit, Kind, NewRow, Row, SeenFile, StoredModel, Value
+from siglip2.search.rows import BrokenFile, Hit, Kind, NewRow, Row, SeenFile, StoredModel
 from siglip2.search.store import Store
 from siglip2.search.table import Hits, row_batches
+from siglip2.search.text_files import TextRow, text_row
 from siglip2.search.vector_search import Mode, VectorSearch
 from siglip2.search.video import real_path
 from siglip2.similarity import sigmoid
@@ -30,7 +30,6 @@ from siglip2.similarity import sigmoid
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TextRow: TypeAlias = str | Mapping[str, Value]
 TEXT_BATCH = 256
 
 
@@ -170,14 +169,32 @@ class Collection:
             Number of rows read.
 
         Raises:
-            InvalidInput: a row without text.
+            InvalidInput: a row without text, a column named as a filter on photos, or a value of nan or inf.
         """
         remaining, total = iter(rows), 0
-        while batch := [_text_row(row, text_column) for row in islice(remaining, TEXT_BATCH)]:
+        while batch := [text_row(row, text_column) for row in islice(remaining, TEXT_BATCH)]:
             self._embed_texts(batch)
             total += len(batch)
         self.vectors.refresh(self.store)
         return total
+
+    def remove_texts(self, where: Sequence[str | Filter]) -> int:
+        """Remove the texts that pass all filters; their number. A corrected text is a new one beside the old.
+
+        Raises:
+            InvalidInput: no filter, or one that cannot be read.
+        """
+        if not where:
+            raise InvalidInput("say which texts: where=['kind=text'] removes all")
+        filters = [parse_filter(each) if isinstance(each, str) else each for each in where]
+        ids = {
+            each
+            for model in self.store.models()
+            for each in self.store.matching(model, [*filters, Filter("kind", "=", "text")]).tolist()
+        }
+        self.store.remove_rows(sorted(ids))
+        self.vectors.refresh(self.store)
+        return len(ids)
 
     def reembed(self, *, advance: Callable[[int], None] = lambda _: None) -> AddReport:
         """Make this model's vectors of everything that the collection holds. Can be stopped and repeated.
@@ -344,13 +361,3 @@ class Collection:
         embedded = self.encoder.embed_texts([row.text or "" for row in missing])
         new = [replace(row, vector=vector) for row, vector in zip(missing, embedded, strict=True)]
         self.store.write(self.model, new)
-
-
-def _text_row(row: TextRow, text_column: str) -> NewRow:
-    columns = {text_column: row} if isinstance(row, str) else dict(row)
-    text = columns.pop(text_column, None)
-    if not isinstance(text, str) or not text.strip():
-        raise InvalidInput(f"a row without text in the column {text_column!r}: {row!r}")
-    content = repr((text, sorted(columns.items()))).encode("utf-8", "surrogateescape")
-    digest = hashlib.blake2b(content, digest_size=20, person=b"siglip2 text").digest()
-    return NewRow(digest=digest, vector=None, kind="text", text=text, columns=columns)

@@ -3,10 +3,12 @@
 import math
 import os
 import re
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal, TypeAlias, get_args
 
 from siglip2.errors import InvalidInput
+from siglip2.search.rows import Kind, written_value
 
 Operator: TypeAlias = Literal["=", "!=", "<", "<=", ">", ">=", "~"]
 
@@ -19,9 +21,15 @@ FIELDS = {
     "latitude": "items.latitude",
     "longitude": "items.longitude",
 }
-"""Names of a filter that are not a column of the user's."""
+"""What photos' files say; names of a filter that are not a column of the user's."""
+
+RESERVED = frozenset({*FIELDS, "folder", "near", "words"})
+"""Columns of the user's cannot have these names: a filter would look elsewhere."""
+
+NUMBERS = ("width", "height", "latitude", "longitude")
 
 _PATTERN = re.compile(r"\s*([^<>=!~]+?)\s*(<=|>=|!=|=|<|>|~)\s*(.*?)\s*", re.DOTALL)
+_DATE = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d)?)?)?)?)?")
 KM_PER_DEGREE = 111.2
 _SQL_OPERATORS = {"=": "=", "!=": "IS NOT", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 
@@ -56,9 +64,36 @@ def parse_filter(text: str) -> Filter:
     name, operator, value = match.groups()
     if name in ("folder", "near", "words") and operator not in ("=", "~"):
         raise InvalidInput(f"the filter {text!r}: {name} takes = only")
-    result = Filter(name, operator, value)  # pyright: ignore[reportArgumentType]
+    result = checked(Filter(name, operator, value))  # pyright: ignore[reportArgumentType]
     to_sql(result)  # says now what would fail later
     return result
+
+
+def checked(condition: Filter) -> Filter:
+    """The condition with its date as rows have it.
+
+    Raises:
+        InvalidInput: a date, number or kind that nothing could be compared with.
+    """
+    name, operator, value = condition.name, condition.operator, condition.value
+    if name == "kind" and (operator not in ("=", "!=") or value not in get_args(Kind)):
+        raise InvalidInput(f"the filter {name}{operator}{value}: kind= or kind!= takes image or text")
+    if name in NUMBERS and (operator == "~" or finite(value) is None):
+        raise InvalidInput(
+            f"the filter {name}{operator}{value}: {name} is compared with a number, as in {name}>=9"
+        )
+    if name == "taken" and operator != "~":
+        return replace(condition, value=_date(value))
+    return condition
+
+
+def finite(text: str) -> float | None:
+    """The number that a text says; None where it says none, or nan or inf."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def folder_path(folder: str) -> str:
@@ -72,6 +107,7 @@ def to_sql(condition: Filter) -> tuple[str, list[object]]:
     Raises:
         InvalidInput: a value that its name cannot have.
     """
+    condition = checked(condition)
     if condition.name == "folder":
         return _in_folder(condition.value)
     if condition.name == "near":
@@ -81,18 +117,31 @@ def to_sql(condition: Filter) -> tuple[str, list[object]]:
         if not quoted:
             raise InvalidInput("the filter words= needs at least one word")
         return "items.id IN (SELECT rowid FROM words WHERE words MATCH ?)", [quoted]
-    if condition.name in FIELDS:
-        column, parameters = FIELDS[condition.name], []
-    else:
-        # Not json_extract: its paths have no way to write a quote.
-        column = "(SELECT value FROM json_each(items.columns) WHERE key = ?)"
-        parameters = [condition.name]
+    if condition.name not in FIELDS:
+        return _own_column(condition)
+    column = FIELDS[condition.name]
     if condition.operator == "~":
-        return f"instr(lower({column}), lower(?)) > 0", [*parameters, condition.value]
+        return f"instr(casefold({column}), ?) > 0", [condition.value.casefold()]
     if condition.name == "taken":
         return _whole_period(condition, column)
-    value = condition.value if condition.name in ("camera", "kind") else _number(condition.value)
-    return f"{column} {_SQL_OPERATORS[condition.operator]} ?", [*parameters, value]
+    value = finite(condition.value) if condition.name in NUMBERS else condition.value
+    return f"{column} {_SQL_OPERATORS[condition.operator]} ?", [value]
+
+
+def _own_column(condition: Filter) -> tuple[str, list[object]]:
+    name, operator, value = condition.name, condition.operator, condition.value
+    # Not json_extract: its paths have no way to write a quote.
+    found = "SELECT value FROM json_each(items.columns) WHERE key = ?"
+    if operator == "~":
+        return f"instr(casefold(({found})), ?) > 0", [name, value.casefold()]
+    if operator in ("=", "!="):
+        # 7 may stand there as a number or as text; without the column, it is not 7.
+        equal = f"coalesce(({found}) IN (?, ?), 0)"
+        return f"{equal} = {int(operator == '=')}", [name, value, written_value(value)]
+    number = finite(value)
+    # To SQLite every number is less than any text.
+    types = "'text'" if number is None else "'integer', 'real'"
+    return f"({found} AND type IN ({types})) {operator} ?", [name, value if number is None else number]
 
 
 def _whole_period(condition: Filter, column: str) -> tuple[str, list[object]]:
@@ -108,10 +157,10 @@ def _in_folder(folder: str) -> tuple[str, list[object]]:
 
 
 def _near(value: str) -> tuple[str, list[object]]:
-    try:
-        latitude, longitude, km = (float(part) for part in value.split(","))
-    except ValueError:
-        raise InvalidInput(f"near={value} must be latitude,longitude,km such as near=47.37,8.54,10") from None
+    numbers = [number for part in value.split(",") if (number := finite(part)) is not None]
+    if len(numbers) != 3 or value.count(",") != 2:
+        raise InvalidInput(f"near={value} must be latitude,longitude,km such as near=47.37,8.54,10")
+    latitude, longitude, km = numbers
     # A flat map is good to a few percent over the distances that photos are looked for in.
     shrink = max(math.cos(math.radians(latitude)), 0.01)
     east = "(abs(items.longitude - ?) - 360 * (abs(items.longitude - ?) > 180)) * ?"
@@ -121,8 +170,15 @@ def _near(value: str) -> tuple[str, list[object]]:
     return sql, [latitude, latitude, *of_east, *of_east, (km / KM_PER_DEGREE) ** 2]
 
 
-def _number(value: str) -> object:
+def _date(value: str) -> str:
+    """As much of `YYYY-MM-DD HH:MM:SS` as was written."""
     try:
-        return float(value)
+        if not _DATE.fullmatch(value):
+            raise ValueError(value)
+        written = value.replace("T", " ")
+        datetime.fromisoformat(written + "0001-01-01 00:00:00"[len(written) :])
     except ValueError:
-        return value
+        raise InvalidInput(
+            f"taken is compared with a date: 2020, 2020-06, 2020-06-15 or 2020-06-15T12:00, not {value!r}"
+        ) from None
+    return written

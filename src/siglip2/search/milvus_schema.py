@@ -8,8 +8,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from siglip2.search.filters import KM_PER_DEGREE, Filter
-from siglip2.search.rows import NewRow, PhotoFacts, Row
+from siglip2.search.filters import KM_PER_DEGREE, NUMBERS, Filter, checked, finite
+from siglip2.search.rows import NewRow, PhotoFacts, Row, written_value
 
 MAX_BYTES = 65_535
 """Of a string, by Milvus's own limit."""
@@ -17,7 +17,6 @@ MAX_BYTES = 65_535
 UNKNOWN_NUMBER = -1000.0
 """No width, height, latitude or longitude; Milvus compares this more readily than a missing value."""
 
-_NUMBERS = ("width", "height", "latitude", "longitude")
 _OPERATORS = {"=": "==", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 
 
@@ -30,7 +29,7 @@ def item_fields(data_type: Any) -> list[tuple[str, Any, dict[str, Any]]]:
         ("text", data_type.VARCHAR, text),
         ("has_text", data_type.BOOL, {}),
         ("words", data_type.VARCHAR, text),
-        *((name, data_type.DOUBLE, {}) for name in _NUMBERS),
+        *((name, data_type.DOUBLE, {}) for name in NUMBERS),
         ("taken_at", data_type.VARCHAR, {"max_length": 64}),
         ("camera", data_type.VARCHAR, {"max_length": 4096}),
         ("camera_small", data_type.VARCHAR, {"max_length": 4096}),
@@ -41,7 +40,7 @@ def item_fields(data_type: Any) -> list[tuple[str, Any, dict[str, Any]]]:
 def item_record(row_id: int, row: NewRow) -> dict[str, Any]:
     """A row as field values, without its vector."""
     facts = row.facts
-    numbers = {name: getattr(facts, name) for name in _NUMBERS}
+    numbers = {name: getattr(facts, name) for name in NUMBERS}
     name = os.path.splitext(os.path.basename(row.file.path))[0] if row.file else ""
     return {
         "id": row_id,
@@ -60,7 +59,7 @@ def item_record(row_id: int, row: NewRow) -> dict[str, Any]:
 
 def row_of(record: dict[str, Any], paths: Sequence[str]) -> Row:
     """A row from field values."""
-    known = {name: record[name] for name in _NUMBERS if record[name] != UNKNOWN_NUMBER}
+    known = {name: record[name] for name in NUMBERS if record[name] != UNKNOWN_NUMBER}
     size = {name: int(known.pop(name)) for name in ("width", "height") if name in known}
     facts = PhotoFacts(**known, **size, taken_at=record["taken_at"] or None, camera=record["camera"] or None)
     text = record["text"] if record["has_text"] else None
@@ -103,6 +102,7 @@ def to_milvus(condition: Filter) -> str:
     `near` becomes the belt around the circle, which the caller narrows. Values are quoted as JSON strings,
     which is Milvus's own quoting, and cannot end them.
     """
+    condition = checked(condition)
     name, operator, value = condition.name, condition.operator, condition.value
     if name == "words":
         words = word_list(value).split() or [""]
@@ -118,16 +118,19 @@ def to_milvus(condition: Filter) -> str:
     if name in ("camera", "kind"):
         known = "" if operator == "!=" else f' and {name} != ""'
         return f"{name} {_OPERATORS[operator]} {_quoted(value)}{known}"
-    if name in _NUMBERS:
+    if name in NUMBERS:
         known = "" if operator == "!=" else f" and {name} > {UNKNOWN_NUMBER}"
         return f"{name} {_OPERATORS[operator]} {float(value)}{known}"
     field = f"columns[{_quoted(name)}]"
     if operator == "~":
         return f"{field} like {_quoted('%' + _escaped(value) + '%')}"
-    try:
-        return f"{field} {_OPERATORS[operator]} {float(value)}"
-    except ValueError:
-        return f"{field} {_OPERATORS[operator]} {_quoted(value)}"
+    number = finite(value)
+    if operator not in ("=", "!="):
+        return f"{field} {_OPERATORS[operator]} {_quoted(value) if number is None else number}"
+    said = f"{field} {_OPERATORS[operator]} {_quoted(value)}"
+    if isinstance(written_value(value), str):
+        return said
+    return f"{said} {'or' if operator == '=' else 'and'} {field} {_OPERATORS[operator]} {number}"
 
 
 def _taken(operator: str, value: str) -> str:

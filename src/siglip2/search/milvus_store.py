@@ -173,14 +173,22 @@ class MilvusStore:
             left -= {row["item"] for row in self._tables.get("files", "item", sorted(left), ["item"])}
             kinds = self._tables.get("items", "id", sorted(left), ["id", "kind"])
             gone = [row["id"] for row in kinds if row["kind"] == "image"]
-            for model in self.models():
-                had = len(self._tables.get(_vectors(model), "id", gone, ["id"]))
-                self._tables.remove(_vectors(model), "id", gone)
-                if had:
-                    self._count(model, removed=had)
-            self._tables.remove("items", "id", gone)
+            self._remove(gone)
             self._tables.remove("meta", "name", marks)
             return len(gone)
+
+    def remove_rows(self, ids: Sequence[int]) -> None:
+        """As `Store` says."""
+        with self._lock:
+            self._remove(ids)
+
+    def _remove(self, ids: Sequence[int]) -> None:
+        for model in self.models():
+            had = len(self._tables.get(_vectors(model), "id", ids, ["id"]))
+            self._tables.remove(_vectors(model), "id", ids)
+            if had:
+                self._count(model, removed=had)
+        self._tables.remove("items", "id", ids)
 
     def count(self, model: StoredModel, where: Sequence[Filter] = ()) -> int:
         """As `Store` says."""

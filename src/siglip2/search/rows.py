@@ -1,5 +1,6 @@
 """What goes into a collection and what comes out of it: plain frozen dataclasses."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -8,6 +9,19 @@ import numpy as np
 
 Value: TypeAlias = str | int | float | None
 Kind: TypeAlias = Literal["image", "text"]
+
+
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
+
+
+def written_value(text: str) -> str | int | float:
+    """A number where a cell or a filter plainly is one, such as 7 or -19.90; otherwise the text as it stands.
+
+    00123, 1e5 and nan are text, and so is what has more digits than a number keeps.
+    """
+    if not _NUMBER.fullmatch(text) or sum(letter.isdigit() for letter in text) > 15:
+        return text
+    return float(text) if "." in text else int(text)
 
 
 @dataclass(frozen=True, kw_only=True)

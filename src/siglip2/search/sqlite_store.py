@@ -191,13 +191,21 @@ class SqliteStore:
 
     def remove_unplaced(self) -> int:
         """As `Store` says."""
-        gone = "SELECT id FROM items WHERE kind = 'image' AND id NOT IN (SELECT item FROM files)"
+        return self._remove(
+            "SELECT id FROM items WHERE kind = 'image' AND id NOT IN (SELECT item FROM files)"
+        )
+
+    def remove_rows(self, ids: Sequence[int]) -> None:
+        """As `Store` says."""
+        self._remove("SELECT value FROM json_each(?)", json.dumps(list(ids)))
+
+    def _remove(self, gone: str, *parameters: str) -> int:
         with self._transaction():
-            self._db.execute(f"DELETE FROM words WHERE rowid IN ({gone})")
+            self._db.execute(f"DELETE FROM words WHERE rowid IN ({gone})", parameters)
             # Vectors by hand: cascades do not fire triggers of removal unless triggers may recurse.
-            if self._db.execute(f"DELETE FROM vectors WHERE item IN ({gone})").rowcount:
+            if self._db.execute(f"DELETE FROM vectors WHERE item IN ({gone})", parameters).rowcount:
                 self._db.execute("INSERT OR REPLACE INTO meta VALUES ('last_removal', ?)", [uuid4().hex])
-            return self._db.execute(f"DELETE FROM items WHERE id IN ({gone})").rowcount
+            return self._db.execute(f"DELETE FROM items WHERE id IN ({gone})", parameters).rowcount
 
     def count(self, model: StoredModel, where: Sequence[Filter] = ()) -> int:
         """As `Store` says."""
@@ -300,6 +308,7 @@ def _connect(path: Path) -> tuple[sqlite3.Connection, set[str]]:
     options = {"timeout": BUSY_SECONDS, "check_same_thread": False, "isolation_level": None}
     sql = "SELECT name FROM sqlite_master WHERE type = 'table'"
     database = sqlite3.connect(path, **options)
+    database.create_function("casefold", 1, _casefold, deterministic=True)
     try:
         return database, {name for (name,) in database.execute(sql)}
     except sqlite3.OperationalError:
@@ -309,7 +318,13 @@ def _connect(path: Path) -> tuple[sqlite3.Connection, set[str]]:
     # In a folder that cannot be written, SQLite cannot make the files that go with a write-ahead log. Where
     # there are none, nobody is writing.
     database = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True, **options)
+    database.create_function("casefold", 1, _casefold, deterministic=True)
     return database, {name for (name,) in database.execute(sql)}
+
+
+def _casefold(value: object) -> str | None:
+    # SQLite's own lower() knows the letters of ASCII.
+    return None if value is None else str(value).casefold()
 
 
 def _broken(row: tuple) -> BrokenFile:

@@ -74,6 +74,10 @@ class Store(Protocol):
         """Remove photos that have no place any more; their number."""
         ...
 
+    def remove_rows(self, ids: Sequence[int]) -> None:
+        """Remove texts; a photo goes when its files are forgotten."""
+        ...
+
     def count(self, model: StoredModel, where: Sequence[Filter] = ()) -> int:
         """Number of rows that have a vector of the model and pass the filters."""
         ...
