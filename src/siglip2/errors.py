@@ -9,6 +9,10 @@ class InvalidImage(Siglip2Error):
     """A file or array that is not a usable image."""
 
 
+class UnavailableImage(InvalidImage):
+    """An image that may be usable another time, unchanged: a plug-in is missing, or its decoder was ended."""
+
+
 class InvalidInput(Siglip2Error):
     """An argument outside of what the call accepts."""
 

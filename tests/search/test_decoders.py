@@ -11,6 +11,7 @@ import pytest
 from tests.search.conftest import draw_photos
 
 from siglip2.search import decoders
+from siglip2.search.decoder_process import Failure
 from siglip2.search.decoders import Photo, decode_photos
 from siglip2.search.rows import SeenFile
 
@@ -73,7 +74,8 @@ def test_known_content_is_not_prepared(tmp_path, encoder, decoder):
     first = decoded(paths, encoder)[1].digest
     found = decoded([*paths, tmp_path / "none.png"], encoder, lambda digest: digest == first)
     assert [each.prepared is None for each in found] == [False, True, False, True]
-    assert [each.reason for each in found] == [None, None, None, f"{tmp_path / 'none.png'} is empty"]
+    assert [each.failure for each in found[:3]] == [None, None, None]
+    assert found[3].failure == Failure(reason=f"{tmp_path / 'none.png'} is empty", lasting=False)
 
 
 def test_a_decoder_that_dies_costs_one_photo(collection, tmp_path, decoder):
@@ -109,6 +111,8 @@ def test_a_decoder_that_hangs_costs_one_photo(collection, tmp_path, decoder, mon
         patch.setattr(decoders.threading, "Timer", Patience)
         (broken,) = collection.add([tmp_path / "photos"]).broken
     assert broken.reason == f"{hangs} kept its decoder busy for more than 120 s"
+    assert not broken.lasting
+    hangs.unlink()
     draw_photos(tmp_path / "photos", 3)
     assert collection.add([tmp_path / "photos"]).embedded == 3
 
@@ -129,4 +133,4 @@ def test_one_that_died_while_it_waited_is_replaced(tmp_path, encoder, decoder):
     for process in decoders._idle._processes:
         os.kill(process._process.pid, signal.SIGKILL)
         process._process.wait()
-    assert all(each.reason is None for each in decoded(paths, encoder))
+    assert all(each.failure is None for each in decoded(paths, encoder))

@@ -18,6 +18,8 @@ from tests.search.conftest import draw_photos, without_rights
 from siglip2.errors import InvalidInput
 from siglip2.search import indexing
 from siglip2.search.collection import Collection
+from siglip2.search.decoder_process import Failure
+from siglip2.search.decoders import DecodedPhoto
 from siglip2.search.rows import SeenFile
 from siglip2.weights.load import save_checkpoint
 
@@ -99,6 +101,29 @@ def test_a_folder_that_cannot_be_listed_keeps_its_photos(encoder, monkeypatch, m
         assert report.broken == ()
         assert [each.split(": ")[0] for each in report.unlisted] == [f"{private} cannot be listed"]
         assert counts(collection.add([folder])) == (0, 3, 0, 0)
+
+
+def test_what_failed_for_other_reasons_is_tried_again(collection, photos, monkeypatch):
+    """A missing plug-in, rights, a slow decoder: none is the file's, which stays as it is."""
+    (photos / "damaged.jpg").write_bytes(b"no picture")
+    tried: list[str] = []
+    decode = indexing.decode_photos
+
+    def decode_photos(asked, *arguments, **options):
+        for each in decode(asked, *arguments, **options):
+            path = each.photo.file.path
+            tried.append(path)
+            if len(tried) <= 21 and path.endswith("004.png"):
+                yield DecodedPhoto(photo=each.photo, failure=Failure(reason=f"{path} is HEIC", lasting=False))
+            else:
+                yield each
+
+    monkeypatch.setattr(indexing, "decode_photos", decode_photos)
+    assert len(collection.add([photos]).broken) == 2
+    tried.extend(["the second run"])
+    report = collection.add([photos])
+    assert tried[22:] == [str(photos / "photo_004.png")]
+    assert (report.embedded, report.known, len(report.broken)) == (1, 19, 1)
 
 
 def test_a_batch_of_nothing(collection, photos):

@@ -2,7 +2,7 @@
 
 import importlib
 
-from siglip2.errors import InvalidImage
+from siglip2.errors import UnavailableImage
 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 _SHARED_BRANDS = (b"mif1", b"msf1")  # containers of either HEVC or AV1 pictures
@@ -21,7 +21,7 @@ def register_heic(name: str) -> None:
     """Make Pillow read HEIC.
 
     Raises:
-        InvalidImage: no plug-in is installed; says which extra brings it.
+        UnavailableImage: no plug-in is installed; says which extra brings it.
     """
     for plugin in _PLUGINS:
         try:
@@ -30,4 +30,6 @@ def register_heic(name: str) -> None:
             continue
         module.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
         return
-    raise InvalidImage(f"{name} is a HEIC photo; to read it, install the extra: pip install 'siglip2[heic]'")
+    raise UnavailableImage(
+        f"{name} is a HEIC photo; to read it, install the extra: pip install 'siglip2[heic]'"
+    )

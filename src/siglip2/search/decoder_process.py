@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from typing import IO, Any
 
-from siglip2.errors import InvalidImage
+from siglip2.errors import InvalidImage, UnavailableImage
 from siglip2.inputs.image import ImagePreprocessor, PreparedImage
 from siglip2.inputs.sources import read_source
 from siglip2.search.photo_facts import read_facts
@@ -37,6 +37,14 @@ class Request:
     path: str
     data: bytes | None
     preprocessor: ImagePreprocessor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a photo cannot be used, and whether that lasts as long as the file is the same."""
+
+    reason: str
+    lasting: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,16 +91,20 @@ def receive(stream: IO[bytes]) -> Any:
 
 
 def answer(request: Request, requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Read, hash, ask whether to go on, prepare. Where something fails, the answer is a sentence."""
+    """Read, hash, ask whether to go on, prepare. Where something fails, the answer is a `Failure`."""
     source = request.path if request.data is None else request.data
+    was_read = False
     try:
         data = read_source(source, request.path)
+        was_read = True
         send(answers, content_digest(data))
         if receive(requests):
             image = request.preprocessor.prepare_one(_NamedBytes(data, request.path))
             send(answers, Prepared(image=image, facts=read_facts(data)))
     except InvalidImage as error:
-        send(answers, str(error))
+        # What cannot be read may be another time: its rights are none of its content.
+        lasting = was_read and not isinstance(error, UnavailableImage)
+        send(answers, Failure(reason=str(error), lasting=lasting))
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from siglip2.errors import InvalidImage
+from siglip2.errors import UnavailableImage
 from siglip2.inputs.image import ImagePreprocessor
-from siglip2.search.decoder_process import Prepared, Request, receive, send
+from siglip2.search.decoder_process import Failure, Prepared, Request, receive, send
 from siglip2.search.rows import SeenFile
 
 COMMAND = [sys.executable, "-P", "-c", "from siglip2.search.decoder_process import main; main()"]
@@ -56,13 +56,13 @@ class DecodedPhoto:
         photo: what was asked for.
         digest: of its content; None if it cannot be read.
         prepared: None if its content is known, or it cannot be used.
-        reason: why it cannot be used.
+        failure: why it cannot be used.
     """
 
     photo: Photo
     digest: bytes | None = None
     prepared: Prepared | None = None
-    reason: str | None = None
+    failure: Failure | None = None
 
 
 def decode_photos(
@@ -103,15 +103,15 @@ def _decode(photo: Photo, preprocessor: ImagePreprocessor, is_known: Callable[[b
     with _idle.borrow() as process:
         try:
             digest = process.ask(request, path)
-            if isinstance(digest, str):
-                return DecodedPhoto(photo=photo, reason=digest)
+            if isinstance(digest, Failure):
+                return DecodedPhoto(photo=photo, failure=digest)
             known = is_known(digest)
             process.tell(not known)
             made = None if known else process.wait(path)
-        except InvalidImage as error:
-            return DecodedPhoto(photo=photo, reason=str(error))
-    if isinstance(made, str):
-        return DecodedPhoto(photo=photo, digest=digest, reason=made)
+        except UnavailableImage as error:
+            return DecodedPhoto(photo=photo, failure=Failure(reason=str(error), lasting=False))
+    if isinstance(made, Failure):
+        return DecodedPhoto(photo=photo, digest=digest, failure=made)
     return DecodedPhoto(photo=photo, digest=digest, prepared=made)
 
 
@@ -145,7 +145,7 @@ class _Process:
         """The next answer.
 
         Raises:
-            InvalidImage: the process ended, or took too long and was ended.
+            UnavailableImage: the process ended, or took too long and was ended.
         """
         assert self._process.stdout is not None
         late = threading.Event()
@@ -161,7 +161,7 @@ class _Process:
             return receive(self._process.stdout)
         except EOFError:
             code = self.end()
-            raise InvalidImage(
+            raise UnavailableImage(
                 f"{path} kept its decoder busy for more than {PATIENCE_SECONDS} s"
                 if late.is_set()
                 else f"{path} ended the process that decoded it (exit code {code})"

@@ -9,7 +9,8 @@ from typing import TypeAlias
 import numpy as np
 
 from siglip2.encoder import Encoder
-from siglip2.errors import InvalidImage, InvalidInput
+from siglip2.errors import InvalidImage, InvalidInput, UnavailableImage
+from siglip2.search.decoder_process import Failure
 from siglip2.search.decoders import DecodedPhoto, Photo, decode_photos
 from siglip2.search.files import find_photos, is_regular
 from siglip2.search.rows import NO_FACTS, BrokenFile, NewRow, SeenFile, StoredModel
@@ -141,8 +142,9 @@ class FolderIndexer:
         broken: list[BrokenFile] = []
         for each in group:
             file, seconds = each.photo.file, each.photo.seconds
-            if each.reason is not None or each.digest is None:
-                broken.append(BrokenFile(file=file, reason=each.reason or f"{file.path} cannot be read"))
+            if each.failure is not None or each.digest is None:
+                failure = each.failure or Failure(reason=f"{file.path} cannot be read", lasting=False)
+                broken.append(BrokenFile(file=file, reason=failure.reason, lasting=failure.lasting))
                 continue
             rows.append(
                 NewRow(
@@ -159,7 +161,7 @@ class FolderIndexer:
         return self._store.has_vector(self._model, digest)
 
     def _take(self, rows: list[NewRow], broken: list[BrokenFile], finished: int | None = None) -> None:
-        self._store.write(self._model, rows, broken)
+        self._store.write(self._model, rows, [each.to_store() for each in broken])
         embedded = sum(row.vector is not None for row in rows)
         self._embedded += embedded
         self._placed += len(rows) - embedded
@@ -201,7 +203,7 @@ class FolderIndexer:
             try:
                 yield from self._frames(file)
             except InvalidImage as error:
-                self._store_broken(file, str(error))
+                self._store_broken(file, error)
 
     def _frames(self, video: SeenFile) -> Iterator[Photo]:
         if not is_regular(video.path):
@@ -215,9 +217,10 @@ class FolderIndexer:
         self._store.forget_files([path for path in old if path not in new])
         self._advance(1)
 
-    def _store_broken(self, file: SeenFile, reason: str) -> None:
-        broken = BrokenFile(file=file, reason=reason)
-        self._store.write(self._model, [], [broken])
+    def _store_broken(self, file: SeenFile, error: InvalidImage) -> None:
+        lasting = not isinstance(error, UnavailableImage)
+        broken = BrokenFile(file=file, reason=str(error), lasting=lasting)
+        self._store.write(self._model, [], [broken.to_store()])
         self._broken.append(broken)
         self._advance(1)
 

@@ -185,7 +185,9 @@ class RayEmbedding:
             path = os.fsdecode(record["path"])
             file = SeenFile(path=path, size=record["size"], mtime_ns=record["mtime_ns"])
             if record["reason"]:
-                broken.append(BrokenFile(file=file, reason=record["reason"]))
+                # What was hashed could be read.
+                lasting = bool(record["digest"])
+                broken.append(BrokenFile(file=file, reason=record["reason"], lasting=lasting))
                 continue
             seconds = record["seconds"]
             rows.append(

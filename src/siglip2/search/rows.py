@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -103,10 +103,24 @@ class NewRow:
 
 @dataclass(frozen=True, kw_only=True)
 class BrokenFile:
-    """A file that could not be used, and why."""
+    """A file that could not be used.
+
+    Attributes:
+        file: which one.
+        reason: why.
+        lasting: whether it is passed over until it changes; the next run tries again what was due to
+            something else, such as rights or a missing plug-in.
+    """
 
     file: SeenFile
     reason: str
+    lasting: bool = True
+
+    def to_store(self) -> "BrokenFile":
+        """As a store keeps it: what is to be tried again looks as if it had changed since."""
+        if self.lasting:
+            return self
+        return replace(self, file=replace(self.file, size=-1, mtime_ns=-1))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from siglip2.errors import InvalidImage
+from siglip2.errors import InvalidImage, UnavailableImage
 
 _ENDINGS = "mp4 m4v mov mkv webm avi mts m2ts 3gp"
 VIDEO_SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split(" "))
@@ -129,9 +129,9 @@ def _ffmpeg(video: str, before: list[str], after: list[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
-        raise InvalidImage(f"{video}: ffmpeg took longer than {TIMEOUT_SECONDS} s") from error
+        raise UnavailableImage(f"{video}: ffmpeg took longer than {TIMEOUT_SECONDS} s") from error
     except OSError as error:
-        raise InvalidImage(f"{video}: ffmpeg cannot be started: {error.strerror}") from error
+        raise UnavailableImage(f"{video}: ffmpeg cannot be started: {error.strerror}") from error
     return done.stderr.decode(errors="replace")
 
 
