@@ -79,11 +79,21 @@ def test_text_and_example_together(collection, photos):
     assert worded[0].path == collection.search("a dog")[0].path
 
 
+def test_several_phrases_have_no_probability(collection, photos):
+    collection.add([photos])
+    assert {hit.probability for hit in collection.search(["a dog", "a cat"])} == {None}
+    with pytest.raises(InvalidInput, match="one phrase only"):
+        collection.search(["a dog", "a cat"], min_probability=0.1)
+
+
 def test_more_like_one(collection, photos):
     collection.add([photos])
     own = collection.search("a dog", limit=1)[0].row
     assert own.id not in [hit.row.id for hit in collection.like(own.id)]
     assert len(collection.like(own.id, limit=5)) == 5
+    pages = [hit.row.id for offset in (0, 7, 14) for hit in collection.like(own.id, limit=7, offset=offset)]
+    assert pages == [hit.row.id for hit in collection.like(own.id)]
+    assert len(set(pages)) == 19
 
 
 def test_texts_are_found_by_picture(collection, photos):

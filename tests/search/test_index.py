@@ -13,7 +13,7 @@ from tests.search.vector_rows import make_vectors, open_search, unit, write_vect
 from siglip2.search import vector_search
 from siglip2.search.collection import Collection
 from siglip2.search.copies import CopyState
-from siglip2.search.duplicates import duplicates
+from siglip2.search.duplicates import _Groups, duplicates
 from siglip2.search.inverted_file import MAX_DEAD_SHARE, MAX_GROWTH, InvertedFile
 from siglip2.search.k_means import k_means, nearest_centroids
 from siglip2.search.query import Query, Term
@@ -115,6 +115,25 @@ def test_a_backup_put_back_and_other_rows_since(place, removing):
                 assert np.array_equal(stored, vector)
         assert sorted(search.all(store)[0].tolist()) == ids.tolist()
         store.close()
+
+
+def test_groups_of_any_shape_are_joined():
+    """A chain, a star, everything with everything: as one pair after another would join them."""
+    rng = np.random.default_rng(0)
+    chain, star = np.arange(999), np.zeros(999, int)
+    pairs = [(chain, chain + 1), (star, chain + 1), tuple(rng.integers(0, 1000, (2, 300)))]
+    for ones, others in pairs:
+        order = rng.permutation(len(ones))
+        groups = _Groups(1000)
+        groups.join(ones[order], others[order])
+        found = {frozenset(members.tolist()) for members in groups.members()}
+        expected = [{index} for index in range(1000)]
+        for one, other in zip(ones.tolist(), others.tolist(), strict=True):
+            if expected[one] is not expected[other]:
+                expected[one] |= expected[other]
+                for index in expected[other]:
+                    expected[index] = expected[one]
+        assert found == {frozenset(each) for each in expected if len(each) > 1}
 
 
 def test_cells_that_have_become_too_full_are_made_anew(place):

@@ -9,6 +9,7 @@ from tests.search.conftest import draw_photos
 
 from siglip2.cli.main import run
 from siglip2.errors import InvalidInput
+from siglip2.search import gallery
 from siglip2.weights.load import save_checkpoint
 
 
@@ -59,6 +60,51 @@ def test_copies_in_other_folders(indexed, tmp_path, capsys):
     paths = np.load(tmp_path / "all.npz")["names"]
     assert f"{second}/same.png" in paths
     assert not any(path.startswith(f"{first}/") for path in paths)
+
+
+def test_exact_copies_are_duplicates(indexed, capsys):
+    (indexed / "copy.png").write_bytes((indexed / "photo_005.png").read_bytes())
+    run(["index", "add", str(indexed)])
+    capsys.readouterr()
+    assert run(["index", "duplicates", "--similarity", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["1.0000", f"  {indexed}/copy.png", f"  {indexed}/photo_005.png"]
+
+
+def test_a_gallery_with_what_was_asked(indexed, monkeypatch):
+    opened: list[str] = []
+    monkeypatch.setattr(gallery.webbrowser, "open", opened.append)
+    monkeypatch.setattr(gallery.ThreadingHTTPServer, "serve_forever", lambda _: None)
+    assert run(["search", "a", "dog", "--not", "a cat", "--where", "taken>2020", "width=4", "--open"]) == 0
+    assert opened[0].split("/?")[1] == "q=a+dog&not=a+cat&where=taken%3E2020%3Bwidth%3D4"
+    for option in (["--limit", "3"], ["--kind", "text"], ["--not", "a", "b"]):
+        with pytest.raises(InvalidInput, match="--open takes"):
+            run(["search", "a dog", "--open", *option])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["optimise", "--recall", "98"], "recall is a share"),
+        (["optimise", "--recall", "nan"], "recall is a share"),
+        (["verify", "--sample", "-1"], "at least 1 row"),
+        (["serve", "--port", "99999"], "port 99999 is not one of"),
+        (["duplicates", "--similarity", "97"], "similarity is a cosine"),
+    ],
+)
+def test_options_out_of_range(indexed, arguments, message):
+    with pytest.raises(InvalidInput, match=message):
+        run(["index", *arguments])
+
+
+def test_a_model_named_from_its_folder(tmp_path, encoder, photos, monkeypatch):
+    save_checkpoint(encoder.checkpoint, tmp_path / "model")
+    monkeypatch.setenv("SIGLIP2_COLLECTION", str(tmp_path / "photos.siglip2"))
+    monkeypatch.chdir(tmp_path)
+    assert run(["index", "add", str(photos), "--model", "./model"]) == 0
+    assert run(["search", "a dog", "--model", "model"]) == 0
+    monkeypatch.chdir(photos)
+    assert run(["search", "a dog"]) == 0
 
 
 def test_no_good_match(indexed, capsys):

@@ -120,6 +120,25 @@ def test_texts_are_removed(reopen):
     assert store.count(model, [parse_filter("words=t")]) == 2
 
 
+def test_words_follow_the_files(reopen):
+    store = reopen()
+    model = store.add_model("m", "f", 4, 10.0, -3.0)
+
+    def found(words: str) -> int:
+        return store.count(model, [parse_filter(f"words={words}")])
+
+    store.write(model, [row(1, "/a/IMG_001.jpg"), row(2, "/a/other.jpg")])
+    store.write(model, [row(1, "/b/cow_beach.jpg")])
+    assert found("cow") == found("IMG 001") == 1
+    store.forget_files(["/a/IMG_001.jpg"])
+    assert (found("cow"), found("IMG 001")) == (1, 0)
+    store.write(model, [row(1, "/b/sunset.jpg"), row(2, "/b/cow_beach.jpg")])
+    assert (found("sunset"), found("cow"), found("other cow")) == (1, 1, 1)
+    assert [
+        each.paths for each in store.rows(store.matching(model, [parse_filter("words=cow")]).tolist())
+    ] == [("/a/other.jpg", "/b/cow_beach.jpg")]
+
+
 def test_models_side_by_side(reopen):
     store = reopen()
     one, two = (store.add_model(name, name, 4, 1.0, 0.0) for name in "ab")

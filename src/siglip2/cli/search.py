@@ -49,7 +49,7 @@ def search(
         offset: results to leave out at the beginning.
         text_weight: of each phrase beside examples.
         image_weight: of each example beside phrases.
-        min_probability: what fits a phrase less is no match.
+        min_probability: what fits the one phrase less is no match.
         kind: search photos or texts; by default photos where there are any.
         mode: compare with every row, ask the index, or choose.
         json: print one JSON object a line.
@@ -68,7 +68,15 @@ def search(
 
     with Collection.open(collection_place(collection), model, create=False) as opened:
         if open:
-            return _open_gallery(opened, query, image)
+            chosen = (limit, offset, min_probability, kind, mode)
+            if image or len(not_) > 1 or chosen != (20, 0, 0.0, None, "auto"):
+                raise InvalidInput(
+                    "--open takes phrases, one --not and --where; drop an example onto the page, which shows "
+                    "all results and has none of --limit, --offset, --min-probability, --kind and --mode"
+                )
+            return _open_gallery(
+                opened, {"q": " ".join(query), "not": "".join(not_), "where": ";".join(where)}
+            )
         hits = opened.search(
             query,
             list(image) or None,
@@ -143,10 +151,9 @@ def _print_table(hits: Sequence["Hit"], thumbnails: bool) -> None:
             print(f"{hit.score:.6g}\t{chance}\t{name}")
 
 
-def _open_gallery(opened: Any, query: Sequence[str], image: Sequence[Path]) -> int:
-    if image:
-        raise InvalidInput("--open takes phrases; drop the example onto the page instead")
+def _open_gallery(opened: Any, asked: dict[str, str]) -> int:
     from siglip2.search.gallery import serve_gallery
 
-    serve_gallery(opened, port=0, query=" ".join(query), open_browser=True)
+    given = {name: value for name, value in asked.items() if value}
+    serve_gallery(opened, port=0, asked=given, open_browser=True)
     return 0

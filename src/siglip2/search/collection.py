@@ -113,7 +113,8 @@ class Collection:
                 raise InvalidInput(
                     f"the model {self.model.model_id} is not the one that made these vectors any more: its "
                     "weights or its preprocessing have changed; re-embed with `siglip2 index reembed --model "
-                    f"{self.model.model_id}`"
+                    f"{self.model.model_id}`, or, if the collection was made from Python with an encoder of "
+                    "another image_preset or lowercase, open it with that encoder"
                 )
             self._encoder = encoder
         return self._encoder
@@ -255,12 +256,13 @@ class Collection:
             text_weight: of each phrase in a mixture.
             image_weight: of each example in a mixture.
             kind: photos or texts; None takes photos where there are any.
-            min_probability: with a phrase, results below this are no match: with none left the list is empty.
+            min_probability: with one phrase, results below this are no match; then the list may be empty.
             mode: `exact` compares with every row; `index` asks the index; `auto` asks it where it is up to
                 date and the collection too large for a scan.
 
         Raises:
-            InvalidInput: neither phrase nor example, or a filter that cannot be read.
+            InvalidInput: neither phrase nor example, a filter that cannot be read, or a least probability
+                with several phrases.
             InvalidImage: an example cannot be used.
         """
         if limit < 1 or offset < 0:
@@ -277,7 +279,7 @@ class Collection:
             mode=mode,
         )
 
-    def like(self, row_id: int, *, limit: int = 20, **options: object) -> Hits:
+    def like(self, row_id: int, *, limit: int = 20, offset: int = 0, **options: object) -> Hits:
         """Rows like one of the collection's own, which is left out. Options as in `search`.
 
         Raises:
@@ -288,8 +290,9 @@ class Collection:
             raise InvalidInput(f"the collection has no row {row_id}")
         own = self.store.rows([row_id])[0]
         term = Term(vector, 1.0, own.kind == "text")
-        found = self.search_terms([term], limit=limit + 1, **options)  # pyright: ignore[reportArgumentType]
-        return Hits([hit for hit in found if hit.row.id != row_id][:limit])
+        # From the first on: before its own row there may be copies of it, on an earlier page.
+        found = self.search_terms([term], limit=offset + limit + 1, **options)  # pyright: ignore
+        return Hits([hit for hit in found if hit.row.id != row_id][offset : offset + limit])
 
     def search_terms(
         self,
@@ -314,6 +317,8 @@ class Collection:
             filters.append(Filter("kind", "=", chosen))
         # Of the kind that is looked for: a phrase lies several times as near to texts as to photos.
         query = Query(wanted, unwanted, lambda: self.vectors.sample(self.store, chosen if mixed else None))
+        if min_probability > 0 and query.judged is None:
+            raise InvalidInput("a least probability goes with one phrase only: of several none is given")
         ids, scores, vectors = self.vectors.nearest(self.store, query, filters, offset + limit, mode)
         rows = {row.id: row for row in self.store.rows(ids[offset:].tolist())}
         found = zip(ids[offset:].tolist(), scores[offset:].tolist(), vectors[offset:], strict=True)
@@ -337,9 +342,9 @@ class Collection:
         return row_batches(self, where, with_vectors=with_vectors).read_all()
 
     def _hit(self, row: Row, score: float, vector: np.ndarray, query: Query, path: str | None) -> Hit:
-        term = query.text or query.wanted[0]
+        term = query.judged or query.wanted[0]
         cosine = float(vector @ term.vector)
-        if term.is_text == (row.kind == "text"):
+        if query.judged is None or term.is_text == (row.kind == "text"):
             # The scale and bias were learned for text against photo; they say nothing of two of a kind.
             return Hit(row=row, path=path, score=score, cosine=cosine, logit=None, probability=None)
         logit = self.model.logit_scale * cosine + self.model.logit_bias

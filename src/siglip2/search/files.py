@@ -90,6 +90,13 @@ def likeliest(paths: Sequence[str], folders: Sequence[str] = ()) -> str | None:
     return min(paths, key=misses) if len(paths) > 1 else next(iter(paths), None)
 
 
+def name_words(paths: Iterable[str]) -> str:
+    """The words by which a photo is found: names of its files without endings; of a frame, the video's."""
+    names = [os.path.splitext(os.path.basename(real_path(path)))[0] for path in paths]
+    # Underscores join words in names of files. Bytes that are no text would be refused by stores.
+    return " ".join(dict.fromkeys(names)).replace("_", " ").encode(errors="replace").decode()
+
+
 def is_regular(path: str) -> bool:
     """Whether reading the file ends: no pipe, no device, no dangling link."""
     try:

@@ -9,12 +9,13 @@ import json
 import os
 import threading
 import webbrowser
+from collections.abc import Mapping
 from functools import cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from siglip2.errors import InvalidInput, Siglip2Error
 from siglip2.inputs.sources import MAX_FILE_BYTES
@@ -36,16 +37,23 @@ def serve_gallery(
     *,
     host: str = "127.0.0.1",
     port: int = 8123,
-    query: str = "",
+    asked: Mapping[str, str] | None = None,
     open_browser: bool = False,
 ) -> None:
     """Serve the page until Ctrl-C.
+
+    Args:
+        collection: that it searches.
+        host: to listen on.
+        port: 0 takes a free one.
+        asked: what its fields hold at first: `q`, `not`, and `where` with semicolons between filters.
+        open_browser: show it in the user's browser.
 
     Raises:
         InvalidInput: a host that others could reach, or a port that is taken.
     """
     server = make_server(collection, host, port)
-    address = f"http://{host}:{server.server_port}/" + (f"?q={quote(query)}" if query else "")
+    address = f"http://{host}:{server.server_port}/" + (f"?{urlencode(asked)}" if asked else "")
     print(f"the gallery is at {address} until Ctrl-C", flush=True)
     if open_browser:
         webbrowser.open(address)
@@ -63,6 +71,8 @@ def make_server(collection: "Collection", host: str = "127.0.0.1", port: int = 0
     handler = type("Handler", (_Handler,), {"collection": collection, "turns": threading.Lock()})
     try:
         return ThreadingHTTPServer((host, port), handler)
+    except OverflowError as error:
+        raise InvalidInput(f"port {port} is not one of 0 to 65535") from error
     except OSError as error:
         raise InvalidInput(f"cannot listen on {host}:{port}: {error.strerror}") from error
 

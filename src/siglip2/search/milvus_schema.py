@@ -2,12 +2,12 @@
 
 import json
 import math
-import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from siglip2.search.files import name_words
 from siglip2.search.filters import KM_PER_DEGREE, NUMBERS, Filter, checked, finite
 from siglip2.search.rows import NewRow, PhotoFacts, Row, written_value
 
@@ -41,20 +41,24 @@ def item_record(row_id: int, row: NewRow) -> dict[str, Any]:
     """A row as field values, without its vector."""
     facts = row.facts
     numbers = {name: getattr(facts, name) for name in NUMBERS}
-    name = os.path.splitext(os.path.basename(row.file.path))[0] if row.file else ""
     return {
         "id": row_id,
         "digest": row.digest.hex(),
         "kind": row.kind,
         "text": row.text or "",
         "has_text": row.text is not None,
-        "words": word_list(f"{name.encode(errors='replace').decode()} {row.text or ''}"),
+        "words": words_of([row.file.path] if row.file else [], row.text),
         "columns": dict(row.columns),
         **{name: UNKNOWN_NUMBER if value is None else float(value) for name, value in numbers.items()},
         "taken_at": facts.taken_at or "",
         "camera": facts.camera or "",
         "camera_small": (facts.camera or "").lower(),
     }
+
+
+def words_of(paths: Iterable[str], text: str | None) -> str:
+    """The field `words` of a row."""
+    return word_list(f"{name_words(paths)} {text or ''}")
 
 
 def row_of(record: dict[str, Any], paths: Sequence[str]) -> Row:

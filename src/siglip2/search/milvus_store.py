@@ -7,6 +7,7 @@ without them is written again, over itself, by the next one. One process writes 
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 from uuid import uuid4
@@ -15,7 +16,15 @@ import numpy as np
 
 from siglip2.errors import InvalidInput, Siglip2Error
 from siglip2.search.filters import Filter, folder_path
-from siglip2.search.milvus_schema import MAX_BYTES, item_fields, item_record, passes, row_of, to_milvus
+from siglip2.search.milvus_schema import (
+    MAX_BYTES,
+    item_fields,
+    item_record,
+    passes,
+    row_of,
+    to_milvus,
+    words_of,
+)
 from siglip2.search.milvus_tables import MilvusTables, among
 from siglip2.search.rows import BrokenFile, Kind, NewRow, Row, SeenFile, StoredModel
 from siglip2.search.store import VectorsState
@@ -147,8 +156,10 @@ class MilvusStore:
             self._tables.put(_vectors(model), vectors)
             if vectors:
                 self._count(model, number=vectors[-1]["number"])
-            self._mark_left(list(files), {path: row["item"] for path, row in files.items()})
+            left = self._mark_left(list(files), {path: row["item"] for path, row in files.items()})
             self._tables.put("files", list(files.values()))
+            new_items = {record["id"] for record in new}
+            self._name_anew(left | {row["item"] for row in files.values()} - new_items - {0})
 
     def paths_under(self, folder: str) -> Iterator[str]:
         """As `Store` says."""
@@ -162,8 +173,9 @@ class MilvusStore:
         """As `Store` says."""
         with self._lock:
             places = [_hex(path) for path in paths]
-            self._mark_left(places, {})
+            left = self._mark_left(places, {})
             self._tables.remove("files", "path", places)
+            self._name_anew(left)
 
     def remove_unplaced(self) -> int:
         """As `Store` says."""
@@ -176,6 +188,11 @@ class MilvusStore:
             self._remove(gone)
             self._tables.remove("meta", "name", marks)
             return len(gone)
+
+    def copied(self) -> list[int]:
+        """As `Store` says."""
+        places = Counter(row["item"] for row in self._tables.scan("files", 'reason == ""', ["item"]))
+        return sorted(item for item, count in places.items() if count > 1)
 
     def remove_rows(self, ids: Sequence[int]) -> None:
         """As `Store` says."""
@@ -281,7 +298,22 @@ class MilvusStore:
         condition = f'path >= "{start.hex()}" and path < "{end.hex()}"'
         return {row["item"] for row in self._tables.scan("files", condition, ["item"])}
 
-    def _mark_left(self, paths: Sequence[str], items: dict[str, int]) -> None:
+    def _name_anew(self, items: set[int]) -> None:
+        """Words after files have come or gone; of a row without any they stay until it is removed."""
+        paths: dict[int, list[str]] = {}
+        for row in self._tables.get("files", "item", sorted(items), ["path", "item"]):
+            paths.setdefault(row["item"], []).append(os.fsdecode(bytes.fromhex(row["path"])))
+        tables = ["items", *(_vectors(model) for model in self.models())] if paths else []
+        for table in tables:
+            wanted = self._wanted if table == "items" else [*self._wanted, "number", "vector"]
+            changed = []
+            for record in self._tables.get(table, "id", sorted(paths), wanted):
+                words = words_of(paths[record["id"]], record["text"])
+                if words != record["words"]:
+                    changed.append({**record, "words": words})
+            self._tables.put(table, changed)
+
+    def _mark_left(self, paths: Sequence[str], items: dict[str, int]) -> set[int]:
         """Note rows that lose a place, before they do: `remove_unplaced` looks at them, whatever happens."""
         lost = {
             row["item"]
@@ -289,6 +321,7 @@ class MilvusStore:
             if row["item"] and items.get(row["path"]) != row["item"]
         }
         self._tables.put("meta", [{"name": f"left:{item}", "value": {}} for item in sorted(lost)])
+        return lost
 
     def _count(self, model: StoredModel, number: int | None = None, removed: int = 0) -> None:
         old = self.state(model)

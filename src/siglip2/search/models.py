@@ -1,11 +1,13 @@
 """Which of a collection's models is used, and the refusal of any other."""
 
+import os
 from pathlib import Path
 
 from siglip2.encoder import Encoder, load
-from siglip2.errors import InvalidInput
+from siglip2.errors import InvalidInput, ModelNotFound
 from siglip2.search.rows import StoredModel
 from siglip2.search.store import Store
+from siglip2.weights.locate import locate
 
 
 def choose_model(
@@ -27,7 +29,7 @@ def choose_model(
     if model is None and not is_new:
         return stored[0], None
     if not isinstance(model, Encoder) and not add_model and not is_new:
-        named = [each for each in stored if each.model_id == str(model)]
+        named = [each for each in stored if each.model_id in (str(model), lasting_name(str(model)))]
         if named:
             return named[0], None
     encoder = model if isinstance(model, Encoder) else load(model)
@@ -37,9 +39,29 @@ def choose_model(
     if not is_new and not add_model:
         raise InvalidInput(_refusal(place, stored, encoder))
     added = store.add_model(
-        encoder.model_id, encoder.fingerprint, encoder.embed_dim, encoder.logit_scale, encoder.logit_bias
+        lasting_name(encoder.model_id),
+        encoder.fingerprint,
+        encoder.embed_dim,
+        encoder.logit_scale,
+        encoder.logit_bias,
     )
     return added, encoder
+
+
+def lasting_name(model_id: str) -> str:
+    """What a model is called from any folder: the absolute path of a file or folder, else the name itself."""
+    path = Path(model_id).expanduser()
+    # A bundled or released name wins over a folder of that name.
+    if not path.exists() or _released_elsewhere(model_id, path):
+        return model_id
+    return os.path.abspath(path)
+
+
+def _released_elsewhere(model_id: str, path: Path) -> bool:
+    try:
+        return locate(model_id, offline=True) != path
+    except ModelNotFound:
+        return True
 
 
 def _refusal(place: str, stored: list[StoredModel], encoder: Encoder) -> str:

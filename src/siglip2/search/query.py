@@ -49,10 +49,10 @@ class Query:
             self.vector = (mixed / max(float(np.linalg.norm(mixed)), 1e-12)).astype(np.float32)
 
     @property
-    def text(self) -> Term | None:
-        """The phrase that probabilities are given for; None if there is no single one."""
-        texts = [term for term in self.wanted if term.is_text]
-        return texts[0] if len(texts) == 1 else None
+    def judged(self) -> Term | None:
+        """What probabilities are given for: the phrase, else the example; None where there are several."""
+        terms = [term for term in self.wanted if term.is_text] or self.wanted
+        return terms[0] if len(terms) == 1 else None
 
     def scores(self, vectors: np.ndarray) -> np.ndarray:
         """Scores (N,) of vectors (N, E)."""

@@ -146,9 +146,9 @@ class Hit:
             if any is; None for texts.
         score: what results are ordered by: the cosine for a single phrase or example; for mixtures, the
             weighted sum of the terms, each in units of its spread over the collection.
-        cosine: with the phrase, or with the example where there is no phrase.
+        cosine: with the first phrase, or with the first example where there is no phrase.
         logit: exp(t) * cosine + b of the phrase and a photo; None for examples of the same kind, of which
-            the model says no probability.
+            the model says no probability, and for several phrases, of which it would say several.
         probability: its sigmoid.
     """
 

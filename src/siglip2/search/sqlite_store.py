@@ -14,6 +14,7 @@ from uuid import uuid4
 import numpy as np
 
 from siglip2.errors import InvalidInput, Siglip2Error
+from siglip2.search.files import name_words
 from siglip2.search.filters import Filter, to_sql
 from siglip2.search.rows import BrokenFile, Kind, NewRow, PhotoFacts, Row, SeenFile, StoredModel
 from siglip2.search.schema import TABLES, VERSION
@@ -149,9 +150,7 @@ class SqliteStore:
         ).rowcount
         (item,) = self._db.execute("SELECT id FROM items WHERE digest = ?", [row.digest]).fetchone()
         if added:
-            name = _clean(os.path.splitext(os.path.basename(row.file.path))[0]) if row.file else ""
-            # Underscores join words in names of files, and would in the index as well.
-            words = [item, name.replace("_", " "), row.text or ""]
+            words = [item, name_words([row.file.path]) if row.file else "", row.text or ""]
             self._db.execute("INSERT INTO words (rowid, name, text) VALUES (?, ?, ?)", words)
         if row.vector is not None:
             if row.vector.shape != (model.embed_dim,):
@@ -162,11 +161,24 @@ class SqliteStore:
             )
         if row.file is not None:
             path = os.fsencode(row.file.path)
+            before = self._all("SELECT item FROM files WHERE path = ?", [path])
             self._db.execute("DELETE FROM broken WHERE path = ?", [path])
             self._db.execute(
                 "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)",
                 [path, item, row.file.size, row.file.mtime_ns],
             )
+            if not added:
+                self._name_anew(item)
+            for (left,) in before:
+                if left != item:
+                    self._name_anew(left)
+
+    def _name_anew(self, item: int) -> None:
+        """Words after files have come or gone; of a row without any they stay until it is removed."""
+        paths = [os.fsdecode(path) for (path,) in self._all("SELECT path FROM files WHERE item = ?", [item])]
+        known = self._all("SELECT name FROM words WHERE rowid = ?", [item])
+        if paths and known != [(name := name_words(paths),)]:
+            self._db.execute("UPDATE words SET name = ? WHERE rowid = ?", [name, item])
 
     def paths_under(self, folder: str) -> Iterator[str]:
         """As `Store` says."""
@@ -186,14 +198,26 @@ class SqliteStore:
         """As `Store` says."""
         encoded = [(os.fsencode(path),) for path in paths]
         with self._transaction():
+            left = {
+                item
+                for path in encoded
+                for (item,) in self._all("SELECT item FROM files WHERE path = ?", path)
+            }
             self._db.executemany("DELETE FROM files WHERE path = ?", encoded)
             self._db.executemany("DELETE FROM broken WHERE path = ?", encoded)
+            for item in left:
+                self._name_anew(item)
 
     def remove_unplaced(self) -> int:
         """As `Store` says."""
         return self._remove(
             "SELECT id FROM items WHERE kind = 'image' AND id NOT IN (SELECT item FROM files)"
         )
+
+    def copied(self) -> list[int]:
+        """As `Store` says."""
+        sql = "SELECT item FROM files GROUP BY item HAVING count(*) > 1 ORDER BY item"
+        return [item for (item,) in self._all(sql)]
 
     def remove_rows(self, ids: Sequence[int]) -> None:
         """As `Store` says."""

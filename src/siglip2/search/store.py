@@ -78,6 +78,10 @@ class Store(Protocol):
         """Remove texts; a photo goes when its files are forgotten."""
         ...
 
+    def copied(self) -> list[int]:
+        """Ids of photos that lie in two places or more."""
+        ...
+
     def count(self, model: StoredModel, where: Sequence[Filter] = ()) -> int:
         """Number of rows that have a vector of the model and pass the filters."""
         ...

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siglip2.errors import InvalidImage
+from siglip2.errors import InvalidImage, InvalidInput
 from siglip2.search.files import likeliest
 from siglip2.search.rows import Row
 from siglip2.search.video import picture_source
@@ -36,7 +36,13 @@ class VerifyReport:
 
 
 def verify(collection: "Collection", sample: int, *, seed: int = 0) -> VerifyReport:
-    """Make the vectors of randomly chosen rows again and compare them with the stored ones."""
+    """Make the vectors of randomly chosen rows again and compare them with the stored ones.
+
+    Raises:
+        InvalidInput: a sample of less than one row.
+    """
+    if sample < 1:
+        raise InvalidInput(f"a sample has at least 1 row; {sample} is not enough")
     ids, _ = collection.vectors.all(collection.store)
     chosen = np.sort(np.random.default_rng(seed).choice(len(ids), min(sample, len(ids)), replace=False))
     smallest, checked = 1.0, 0

@@ -71,9 +71,11 @@ class VectorSearch:
             wait_seconds: for another process that builds.
 
         Raises:
-            InvalidInput: an empty collection.
+            InvalidInput: an empty collection, or a recall that is no share.
             Busy: another process builds, and went on for longer than that.
         """
+        if recall is not None and not 0 < recall <= 1:
+            raise InvalidInput(f"recall is a share above 0 and up to 1, such as 0.98; {recall} is not")
         kept = self.quality()
         target = recall if recall is not None else kept.target if kept else RECALL_TARGET
         mapped = self.open(store)
