@@ -43,9 +43,9 @@ def index(
     add-texts FILE: bring in texts, one a line of .txt, or rows of .csv, .tsv or .jsonl with further columns.
     reembed: make vectors of another model (--model) for all there is, beside the present ones.
     stats: what the collection holds. verify: make a sample of vectors again and compare.
-    duplicates: exact copies and groups of near-duplicates. optimise: build the index now and measure its recall.
-    export: vectors to a file (--output). remove FILE...: forget photos or folders of them;
-    with --where: remove texts.
+    duplicates: exact copies and groups of near-duplicates.
+    optimise: build the index now and measure its recall. export: vectors to a file (--output).
+    remove FILE...: forget photos or folders of them; with --where: remove texts.
     serve: a gallery page on this machine.
 
     Args:
