@@ -77,14 +77,15 @@ def test_hugging_face_folder(tmp_path):
     rows = [
         {"image": {"bytes": picture(number), "path": None}, "text": caption(number)} for number in range(4)
     ]
-    datasets.DatasetDict({"train": datasets.Dataset.from_list(rows, features=features)}).save_to_disk(
-        tmp_path / "in"
-    )
-    with pytest.raises(InvalidInput, match="splits train"):
+    split = datasets.Dataset.from_list(rows, features=features)
+    datasets.DatasetDict({"train": split, "test": split}).save_to_disk(tmp_path / "in")
+    with pytest.raises(InvalidInput, match="splits train, test"):
         open_raw(tmp_path / "in")
     done = prepare_shards(open_raw(tmp_path / "in", Columns(split="train")), tmp_path / "out")
     assert done.shards == 1
     assert [each["jpg"] for each in contents(tmp_path / "out").values()] == [picture(n) for n in range(4)]
+    with pytest.raises(InvalidInput, match=r"'train'.*'test'"):
+        prepare_shards(open_raw(tmp_path / "in", Columns(split="test")), tmp_path / "out")
 
 
 def add(tar, name, content):
@@ -172,6 +173,36 @@ def test_another_source_does_not_mix_in(tmp_path):
         prepare_shards(open_raw(table_folder(tmp_path / "two", 3)), tmp_path / "out")
     with pytest.raises(InvalidInput, match="other things"):
         prepare_shards(open_raw(tmp_path / "one"), tmp_path / "two")
+
+
+def test_another_column_or_an_edited_table_does_not_pass_for_done(tmp_path):
+    source, out = table_folder(tmp_path / "in", 2), tmp_path / "out"
+    table = source / "captions.csv"
+    table.write_text("path,caption,other\n0000.jpg,a dog runs,a cat sleeps\n0001.jpg,a dog,a cat\n")
+    prepare_shards(open_raw(source), out)
+    prepare_shards(open_raw(source, Columns(caption="caption")), out)
+    with pytest.raises(InvalidInput, match=r"\{'caption column': 'caption'\}, and this is .*'other'"):
+        prepare_shards(open_raw(source, Columns(caption="other")), out)
+    table.write_text(table.read_text().replace("dog", "fox"))
+    with pytest.raises(InvalidInput, match="fingerprint"):
+        prepare_shards(open_raw(source), out)
+
+
+def test_tars_and_texts_that_were_changed_do_not_pass_for_done(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "0.jpg").write_bytes(picture(0))
+    for text in ("a brown dog", "a black dog"):
+        (source / "0.txt").write_text(text)
+        with tarfile.open(tmp_path / "0.tar", "w") as tar:
+            tar.add(source / "0.jpg", "0.jpg")
+            tar.add(source / "0.txt", "0.txt")
+        if text == "a brown dog":
+            prepare_shards(open_raw(source), tmp_path / "from files")
+            prepare_shards(open_raw(tmp_path / "0.tar"), tmp_path / "from tar")
+    for path, out in ((source, "from files"), (tmp_path / "0.tar", "from tar")):
+        with pytest.raises(InvalidInput, match="fingerprint"):
+            prepare_shards(open_raw(path), tmp_path / out)
 
 
 def test_nothing_known(tmp_path):

@@ -2,6 +2,8 @@
 
 import io
 import json
+import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,6 +136,31 @@ def test_other_limits_do_not_mix_in(shards, tmp_path):
         add_regions(shards, tmp_path / "out", find_colours, settings=RegionSettings(longest=2))
 
 
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"detector": {"threshold": 0.1}}, "threshold"),
+        ({"categories": ["car"]}, "categories"),
+        ({"settings": RegionSettings(most_boxes=1)}, "most_boxes"),
+    ],
+)
+def test_another_request_does_not_pass_for_done(shards, tmp_path, other, named):
+    asked: dict[str, Any] = {"detector": {"threshold": 0.2}}
+    add_regions(shards, tmp_path / "out", find_colours, **asked)
+    assert len(add_regions(shards, tmp_path / "out", find_colours, **asked)) == 3
+    with pytest.raises(InvalidInput, match=f"begun with .*{named}"):
+        add_regions(shards, tmp_path / "out", find_colours, **{**asked, **other})
+
+
+def test_other_shards_do_not_pass_for_done(shards, tmp_path):
+    add_regions(shards, tmp_path / "out", find_colours)
+    shutil.copytree(shards, tmp_path / "other")
+    with pytest.raises(InvalidInput, match=r"begun with .*/other"):
+        add_regions(tmp_path / "other", tmp_path / "out", find_colours)
+    with pytest.raises(InvalidInput, match="other things"):
+        add_regions(shards, tmp_path / "other", find_colours)
+
+
 def test_boxes_that_coincide():
     boxes = [
         Box((0.0, 0.0, 0.5, 0.5), "a dog", 0.4),
@@ -190,6 +217,8 @@ def test_command(shards, tmp_path, tiny_owl, capsys):
         for _, (x0, y0, x1, y1) in phrases_and_boxes:
             assert 0 <= x0 < x1 <= 1
             assert 0 <= y0 < y1 <= 1
+    with pytest.raises(InvalidInput, match=r"begun with \{'threshold': 0.0\}, and this is .*0.2"):
+        run(["data", "regions", str(shards), str(out), "--detector", str(tiny_owl)])
     with pytest.raises(InvalidInput, match=r"expected config\.json"):
         run(["data", "regions", str(shards), str(tmp_path / "new"), "--detector", str(tmp_path)])
     with pytest.raises(InvalidInput, match="--detector"):

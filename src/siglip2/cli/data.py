@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from siglip2.errors import InvalidInput
 
@@ -96,12 +96,13 @@ def data(
         case "regions":
             if detector is None:
                 raise InvalidInput("name the folder of an open-vocabulary detector with --detector")
-            from siglip2.data.detectors import open_detector
+            from siglip2.data.detectors import describe_detector, open_detector
             from siglip2.data.phrases import read_categories
 
             named = [] if only_captions else read_categories(categories)
             found = open_detector(detector, threshold=threshold, device=device)
-            return _regions(source, _named(out, action), found, named, longest_phrase)
+            described = describe_detector(detector, threshold)
+            return _regions(source, _named(out, action), found, described, named, longest_phrase)
 
 
 def _prepare(source: Path, out: Path, columns: object, shard_size: int, most_broken: float) -> int:
@@ -192,13 +193,20 @@ def _balance(
     return 0
 
 
-def _regions(shards: Path, out: Path, detect: "Detector", categories: list[str], longest: int) -> int:
+def _regions(
+    shards: Path,
+    out: Path,
+    detect: "Detector",
+    described: dict[str, Any],
+    categories: list[str],
+    longest: int,
+) -> int:
     from siglip2.data.regions import RegionSettings, add_regions
     from siglip2.progress import progress_bar
 
     settings = RegionSettings(longest=longest)
     with progress_bar("pictures", None, enabled=sys.stderr.isatty()) as advance:
-        samples = add_regions(shards, out, detect, categories, settings, advance)
+        samples = add_regions(shards, out, detect, categories, settings, advance, detector=described)
     boxes = sum(each.num_regions for each in samples)
     found = sum(each.num_regions > 0 for each in samples)
     print(f"{boxes} boxes on {found} of {len(samples)} samples in {out}")

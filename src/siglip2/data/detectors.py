@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from siglip2.data.phrases import in_groups
+from siglip2.data.request import files_fingerprint
 from siglip2.data.sample import Box
 from siglip2.errors import InvalidInput
 
@@ -48,6 +49,16 @@ def open_detector(folder: Path, *, threshold: float, device: str = "cpu") -> Det
         return boxes
 
     return detect
+
+
+def describe_detector(folder: Path, threshold: float) -> dict[str, Any]:
+    """What tells a detector from others: its folder, files and threshold, as JSON has them."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        "detector": str(folder.resolve()),
+        "detector fingerprint": files_fingerprint(files),
+        "threshold": threshold,
+    }
 
 
 def _find_phrases(

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -25,6 +25,7 @@ from siglip2.data.inspection import (
 )
 from siglip2.data.random_access import write_index
 from siglip2.data.raw_sources import RawSample, RawSource
+from siglip2.data.request import begin_folder, write_whole
 from siglip2.errors import InvalidInput
 
 logger = logging.getLogger("siglip2")
@@ -32,7 +33,7 @@ logger = logging.getLogger("siglip2")
 MOST_BROKEN = 0.05
 """Share of unusable samples above which nothing more is written."""
 
-SETTINGS = "prepared.json"
+REQUEST = "prepared.json"
 PARTS = ".parts"
 EXTENSIONS = {
     "JPEG": "jpg",
@@ -75,9 +76,15 @@ def prepare_shards(
         advance: called with the number of rows done.
 
     Raises:
-        InvalidInput: `out` belongs to another source, or too much is broken.
+        InvalidInput: `out` belongs to another request, or too much is broken.
     """
-    _begin(out, source, shard_size)
+    request = {
+        "source": source.kind,
+        "fingerprint": source.fingerprint,
+        **{f"{name} column": value for name, value in asdict(source.columns).items()},
+        "shard_size": shard_size,
+    }
+    begin_folder(out, REQUEST, request)
     parts = out / PARTS
     if (out / TABLE).exists():
         return _prepared(read_table(out), _read_broken(out), out)
@@ -111,19 +118,6 @@ def prepare_shards(
     return _prepared(samples, broken, out)
 
 
-def _begin(out: Path, source: RawSource, shard_size: int) -> None:
-    settings = {"source": source.kind, "fingerprint": source.fingerprint, "shard_size": shard_size}
-    path = out / SETTINGS
-    if path.exists():
-        if (before := json.loads(path.read_text(encoding="utf-8"))) != settings:
-            raise InvalidInput(f"{out} was begun with {before}, and this is {settings}; name another folder")
-        return
-    if out.exists() and any(out.iterdir()):
-        raise InvalidInput(f"{out} holds other things; name a new folder")
-    out.mkdir(parents=True, exist_ok=True)
-    _replace(path, json.dumps(settings).encode())
-
-
 def _write_shard(
     rows: Iterator[tuple[int, RawSample]], out: Path, name: str, advance: Callable[[int], None]
 ) -> list[Inspection] | None:
@@ -151,7 +145,7 @@ def _write_shard(
         return None
     lines = "".join(json.dumps(to_row(each), ensure_ascii=False) + "\n" for each in inspected)
     # What is known of the samples comes first: a shard with its name has it.
-    _replace(out / PARTS / f"{name}.jsonl", lines.encode())
+    write_whole(out / PARTS / f"{name}.jsonl", lines.encode())
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
     unfinished.replace(out / name)
@@ -194,12 +188,3 @@ def _read_part(path: Path) -> list[Inspection]:
 
 def _read_broken(out: Path) -> list[Inspection]:
     return _read_part(out / "broken.jsonl")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)

@@ -1,13 +1,13 @@
 """Captioned pictures as people have them: tables beside photos, Hugging Face `datasets`, img2dataset."""
 
 import csv
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from siglip2.data.request import content_fingerprint, files_fingerprint
 from siglip2.data.sample import IMAGE_EXTENSIONS, Description, captions_of, describe, image_of
 from siglip2.data.shards import read_shard
 from siglip2.errors import InvalidInput
@@ -33,23 +33,6 @@ class RawSample:
     describe: Callable[[], Description]
 
 
-@dataclass(frozen=True)
-class RawSource:
-    """Pictures in an order that stays.
-
-    Attributes:
-        kind: what was recognised.
-        samples: begins anew at each call.
-        total: how many there are; None where only reading tells.
-        fingerprint: differs when the source does.
-    """
-
-    kind: str
-    samples: Callable[[], Iterator[RawSample]]
-    total: int | None
-    fingerprint: str
-
-
 @dataclass(frozen=True, kw_only=True)
 class Columns:
     """Names of columns; empty ones are looked for among the usual names."""
@@ -59,6 +42,25 @@ class Columns:
     language: str = ""
     split: str = ""
     """Of a Hugging Face data set that has several."""
+
+
+@dataclass(frozen=True)
+class RawSource:
+    """Pictures in an order that stays.
+
+    Attributes:
+        kind: what was recognised.
+        samples: begins anew at each call.
+        total: how many there are; None where only reading tells.
+        fingerprint: differs when the source does.
+        columns: where its pictures and captions are; empty where it has no columns.
+    """
+
+    kind: str
+    samples: Callable[[], Iterator[RawSample]]
+    total: int | None
+    fingerprint: str
+    columns: Columns = Columns()
 
 
 def open_raw(path: Path, columns: Columns | None = None) -> RawSource:
@@ -113,7 +115,7 @@ def _table(table: Path, folder: Path, columns: Columns) -> RawSource:
                 lambda of_picture=of_picture, name=name: _described(of_picture, found, name),
             )
 
-    return RawSource(f"table {table.name}", samples, len(together), _fingerprint([table]))
+    return RawSource(f"table {table.name}", samples, len(together), content_fingerprint(table), found)
 
 
 def read_rows(table: Path) -> Iterator[dict[str, Any]]:
@@ -178,14 +180,14 @@ def _hugging_face(folder: Path, columns: Columns) -> RawSource:
         from datasets import DatasetDict, Image, load_from_disk
     except ModuleNotFoundError:
         raise InvalidInput(f"reading {folder} needs datasets: pip install datasets") from None
-    loaded = load_from_disk(str(folder))
+    loaded, split = load_from_disk(str(folder)), ""
     if isinstance(loaded, DatasetDict):
         if columns.split not in loaded:
             raise InvalidInput(
                 f"{folder} has the splits {', '.join(map(str, loaded))}: name one with --split"
             )
-        loaded = loaded[columns.split]
-    found = _found_columns(dict.fromkeys(loaded.column_names), columns, folder)
+        loaded, split = loaded[columns.split], columns.split
+    found = replace(_found_columns(dict.fromkeys(loaded.column_names), columns, folder), split=split)
     undecoded = loaded.cast_column(found.picture, Image(decode=False))
 
     def samples() -> Iterator[RawSample]:
@@ -202,7 +204,7 @@ def _hugging_face(folder: Path, columns: Columns) -> RawSource:
     files = sorted(
         path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("cache-")
     )
-    return RawSource("datasets", samples, len(undecoded), _fingerprint(files))
+    return RawSource("datasets", samples, len(undecoded), files_fingerprint(files), found)
 
 
 def _tars(paths: Sequence[Path]) -> RawSource:
@@ -211,7 +213,7 @@ def _tars(paths: Sequence[Path]) -> RawSource:
             for sample in read_shard(path):
                 yield _of_files(f"{path.name}/{sample.key}", sample.files)
 
-    return RawSource(f"{len(paths)} WebDataset tars", samples, None, _fingerprint(paths))
+    return RawSource(f"{len(paths)} WebDataset tars", samples, None, files_fingerprint(paths))
 
 
 def _of_files(source: str, files: Mapping[str, bytes]) -> RawSample:
@@ -247,7 +249,7 @@ def _parquet_with_pictures(paths: Sequence[Path], columns: Columns) -> RawSource
                     lambda row=row, source=source: _described([row], found, source),
                 )
 
-    return RawSource(f"{len(paths)} Parquet files", samples, total, _fingerprint(paths))
+    return RawSource(f"{len(paths)} Parquet files", samples, total, files_fingerprint(paths), found)
 
 
 def _bytes(value: Any) -> bytes:
@@ -262,8 +264,7 @@ def _files_with_texts(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower().lstrip(".") in IMAGE_EXTENSIONS
-        and (path.with_suffix(".txt").exists() or path.with_suffix(".json").exists())
+        if path.suffix.lower().lstrip(".") in IMAGE_EXTENSIONS and _texts_beside(path)
     )
 
 
@@ -272,17 +273,18 @@ def _files(pictures: Sequence[Path], folder: Path) -> RawSource:
 
     def samples() -> Iterator[RawSample]:
         for path in pictures:
-            beside = (("txt", path.with_suffix(".txt")), ("json", path.with_suffix(".json")))
-            texts = {ending: file.read_bytes() for ending, file in beside if file.exists()}
+            texts = {file.suffix[1:]: file.read_bytes() for file in _texts_beside(path)}
             yield RawSample(
                 str(path.relative_to(folder)),
                 path.read_bytes,
                 lambda texts=texts, path=path: _of_files(str(path.relative_to(folder)), texts).describe(),
             )
 
-    return RawSource(f"{len(pictures)} files with texts", samples, len(pictures), _fingerprint(pictures))
+    everything = [file for path in pictures for file in (path, *_texts_beside(path))]
+    return RawSource(
+        f"{len(pictures)} files with texts", samples, len(pictures), files_fingerprint(everything)
+    )
 
 
-def _fingerprint(paths: Sequence[Path]) -> str:
-    listed = [(path.name, path.stat().st_size) for path in paths]
-    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
+def _texts_beside(picture: Path) -> list[Path]:
+    return [file for file in (picture.with_suffix(".txt"), picture.with_suffix(".json")) if file.exists()]

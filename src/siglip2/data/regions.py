@@ -5,7 +5,7 @@ import itertools
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,14 @@ from siglip2.data.inspection import (
 )
 from siglip2.data.phrases import caption_phrases
 from siglip2.data.random_access import write_index
+from siglip2.data.request import begin_folder, files_fingerprint
 from siglip2.data.sample import Box, Caption, describe, image_of
 from siglip2.data.shards import ShardSample, read_shard
 from siglip2.errors import InvalidInput
 
 logger = logging.getLogger("siglip2")
 
+REQUEST = "regions.json"
 LEAST_SIDE = 0.01
 """Of a box, as a share of the picture; thinner ones are specks."""
 
@@ -86,6 +88,8 @@ def add_regions(
     categories: Sequence[str] = (),
     settings: RegionSettings | None = None,
     advance: Callable[[int], None] = lambda count: None,
+    *,
+    detector: Mapping[str, Any] | None = None,
 ) -> list[Inspection]:
     """Write the shards anew with boxes in their json; pictures and keys stay as they are.
 
@@ -99,25 +103,32 @@ def add_regions(
         categories: looked for in every picture, besides the n-grams of its captions.
         settings: which boxes are kept.
         advance: called with the number of samples done.
+        detector: what `detect` is (`describe_detector`), by which another one is told from it.
 
     Returns:
         What is known of each sample.
 
     Raises:
-        InvalidInput: `out` is the folder of the shards, or no sample is usable.
+        InvalidInput: `out` is the folder of the shards or belongs to another request, or no sample is usable.
     """
     settings = settings or RegionSettings()
     if out.resolve() == shards.resolve():
         raise InvalidInput(f"{out} holds the shards that are read; name another folder")
+    tars = find_tars(shards)
+    request = {
+        "shards": str(shards.resolve()),
+        "fingerprint": files_fingerprint(tars),
+        "categories": [*categories],
+        **(detector or {}),
+        **asdict(settings),
+    }
+    begin_folder(out, REQUEST, request)
     if (out / TABLE).exists():
         return read_table(out)
     parts = out / ".parts"
-    parts.mkdir(parents=True, exist_ok=True)
-    _same_as_before(
-        parts / "settings.json", {"shards": str(shards), "categories": [*categories], **asdict(settings)}
-    )
+    parts.mkdir(exist_ok=True)
     inspected: list[Inspection] = []
-    for path in find_tars(shards):
+    for path in tars:
         name = path.name.removesuffix(".gz")
         known = parts / f"{name}.jsonl"
         if not (out / name).exists():
@@ -132,12 +143,6 @@ def add_regions(
         part.unlink()
     parts.rmdir()
     return usable
-
-
-def _same_as_before(path: Path, settings: dict[str, Any]) -> None:
-    if path.exists() and (before := json.loads(path.read_text(encoding="utf-8"))) != settings:
-        raise InvalidInput(f"{path.parent.parent} was begun with {before}, and this is {settings}")
-    path.write_text(json.dumps(settings), encoding="utf-8")
 
 
 def _write_shard(
