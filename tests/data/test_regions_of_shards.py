@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from tiny_owl import save_tiny_owl
 
 pytest.importorskip("webdataset", reason="needs siglip2[data]")
@@ -99,6 +99,28 @@ def test_phrases_find_their_boxes(shards, tmp_path, caplog):
             assert sample.files["png"] == pictures[sample.key], "pictures are kept as they are"
     source = ShardedImages(tmp_path / "out", 16)
     assert next(iter(source.regions)) == ((BLUE, "large blue area"), (RED, "red square"))
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_boxes_are_of_the_upright_picture(tmp_path, orientation):
+    from webdataset import TarWriter  # pyright: ignore[reportAttributeAccessIssue]
+
+    turn = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+    with Image.open(io.BytesIO(squares(red=RED))) as upright:
+        stored = upright.transpose(turn[orientation]) if orientation in turn else upright.copy()
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[ExifTags.Base.Orientation] = orientation
+    stored.save(buffer, "PNG", exif=exif)
+    (tmp_path / "in").mkdir()
+    with TarWriter(str(tmp_path / "in" / "0.tar"), encoder=False) as tar:
+        tar.write({"__key__": "0", "png": buffer.getvalue(), "txt": b"a red square"})
+    (kept,) = add_regions(tmp_path / "in", tmp_path / "out", find_colours)
+    assert (kept.width, kept.height) == (100, 80)
+    assert regions_of(tmp_path / "out") == {"0": [("red square", list(RED))]}
+    source = ShardedImages(tmp_path / "out", 20)
+    shown, (((x0, y0, x1, y1), _),) = source.images[[0]][0], next(iter(source.regions))
+    inside = shown[int(20 * y0) + 1 : int(20 * y1) - 1, int(20 * x0) + 1 : int(20 * x1) - 1]
+    assert np.abs(inside.astype(int) - COLOURS["red"]).max() < 5, "the box lies on what training sees"
 
 
 def test_stopped_and_run_again(shards, tmp_path):

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+
+from siglip2.inputs.orientation import orient, orientation_of
 
 MANY = 64
 """Pictures from which on threads decode them."""
@@ -62,7 +64,8 @@ def stack_images(encoded: Iterable[bytes], size: int) -> tuple[np.ndarray, np.nd
 
 def _decode(encoded: bytes, size: int) -> tuple[np.ndarray, float]:
     with Image.open(io.BytesIO(encoded)) as opened:
-        image = ImageOps.exif_transpose(opened)
+        opened.load()  # some formats know their orientation only then
+        image = orient(opened, orientation_of(opened))
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             image = image.convert("RGBA")
             white = Image.new("RGBA", image.size, "white")

@@ -16,6 +16,7 @@ from siglip2.data.random_access import read_beside
 from siglip2.data.sample import Description, describe, image_of
 from siglip2.data.shards import ShardSample
 from siglip2.errors import InvalidInput
+from siglip2.inputs.orientation import orient, orientation_of
 
 TABLE = "samples.parquet"
 """Name of the table, in the folder of the shards."""
@@ -32,8 +33,8 @@ class Inspection:
         image: extension of the picture.
         languages: of each caption, in their order.
         lengths: of each caption, in characters.
-        width: in pixels.
-        height: in pixels.
+        width: in pixels, of the picture turned upright.
+        height: in pixels, of the picture turned upright.
         num_bytes: of the encoded picture.
         sha256: of the encoded picture, in hexadecimal digits.
         look: 64 bits that stay nearly the same when a picture is encoded or scaled anew.
@@ -89,7 +90,8 @@ def inspect_picture(
     try:
         with Image.open(io.BytesIO(encoded)) as opened:
             opened.load()
-            size, grey = opened.size, opened.convert("L")
+            upright = orient(opened, orientation_of(opened))
+            size, grey = upright.size, upright.convert("L")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         return Inspection(**common, broken=f"picture: {error or type(error).__name__}"), None
     captions = with_languages(description.captions)

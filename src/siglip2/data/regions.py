@@ -29,6 +29,7 @@ from siglip2.data.request import begin_folder, files_fingerprint
 from siglip2.data.sample import Box, Caption, describe, image_of
 from siglip2.data.shards import ShardSample, read_shard
 from siglip2.errors import InvalidInput
+from siglip2.inputs.orientation import orient, orientation_of
 
 logger = logging.getLogger("siglip2")
 
@@ -187,7 +188,10 @@ def _with_regions(
     if described is None:
         return inspection, {}
     with Image.open(io.BytesIO(found[1])) as opened:
-        boxes = find_regions(opened.convert("RGB"), described.captions, categories, detect, settings)
+        opened.load()
+        # Boxes are of the picture as people and training see it.
+        upright = orient(opened, orientation_of(opened)).convert("RGB")
+    boxes = find_regions(upright, described.captions, categories, detect, settings)
     drawn = tuple(box for box in described.regions if box.score is None)
     described = replace(described, regions=(*drawn, *boxes))
     files = {**sample.files, "json": described.to_json(sample.key)}

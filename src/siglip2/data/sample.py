@@ -24,7 +24,7 @@ class Box:
     """A part of a picture and what it shows.
 
     Attributes:
-        box: x0, y0, x1, y1 in shares of the picture.
+        box: x0, y0, x1, y1 in shares of the picture, turned upright as its EXIF orientation says.
         phrase: what is there.
         score: of the detector that found it; None where people drew it.
     """
