@@ -164,6 +164,31 @@ def test_a_table_of_traits(tmp_path):
         traits_of_table(path)
 
 
+@pytest.mark.parametrize(("yes", "no"), [("1", "0"), ("1.0", "0.0"), ("TRUE", "FALSE"), ("True", "false")])
+def test_labels_of_a_table_in_any_spelling(tmp_path, yes, no):
+    path = tmp_path / "traits.csv"
+    path.write_text(f"key,attribute.gender,label.doctor\na,male,{yes}\nb,female,{no}\n")
+    assert traits_of_table(path).labels["doctor"].tolist() == [True, False]
+
+
+def test_labels_of_a_table_in_json(tmp_path):
+    path = tmp_path / "traits.jsonl"
+    rows = [{"key": 1, "attribute.gender": "male", "label.doctor": value} for value in (True, 0, 1.0)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert traits_of_table(path).labels["doctor"].tolist() == [True, False, True]
+    path.write_text(path.read_text() + '{"key": 4}\n')
+    with pytest.raises(InvalidInput, match=r"row 4, label\.doctor is nothing"):
+        traits_of_table(path)
+
+
+@pytest.mark.parametrize("cell", ["yes", "2", "nan", ""])
+def test_a_label_that_is_neither_yes_nor_no(tmp_path, cell):
+    path = tmp_path / "traits.csv"
+    path.write_text(f"key,attribute.gender,label.doctor\na,male,1\nb,female,{cell}\n")
+    with pytest.raises(InvalidInput, match=r"row 2, label\.doctor .*expected 0 or 1"):
+        traits_of_table(path)
+
+
 def test_command(tmp_path, capsys):
     pytest.importorskip("webdataset", reason="needs siglip2[data]")
     pytest.importorskip("matplotlib", reason="needs siglip2[data]")

@@ -151,10 +151,10 @@ def traits_of_table(path: Path) -> Traits:
 
     Args:
         path: .csv, .jsonl or .parquet with the columns `key`, `attribute.NAME` (a value, empty where it is
-            unknown) and `label.NAME` (0 or 1).
+            unknown) and `label.NAME` (0 or 1, true or false).
 
     Raises:
-        InvalidInput: the columns are others.
+        InvalidInput: the columns are others, a row has no key, or a label is something else.
     """
     rows: list[Mapping[str, Any]] = list(read_rows(path))
     names = list(rows[0]) if rows else []
@@ -164,14 +164,31 @@ def traits_of_table(path: Path) -> Traits:
         raise InvalidInput(
             f"{path} has the columns {', '.join(names)}; expected key, attribute.NAME and label.NAME"
         )
+    for number, row in enumerate(rows, 1):
+        if row.get("key") in (None, ""):
+            raise InvalidInput(f"{path}, row {number} has no key")
     return Traits(
         [str(row["key"]) for row in rows],
-        tuple(_attribute(name, [row[name] for row in rows]) for name in attributes),
+        tuple(_attribute(name, [row.get(name) for row in rows]) for name in attributes),
         {
-            name.removeprefix("label."): np.array([str(row[name]) in ("1", "True", "true") for row in rows])
+            name.removeprefix("label."): np.array(
+                [_label(row.get(name), f"{path}, row {number}, {name}") for number, row in enumerate(rows, 1)]
+            )
             for name in labels
         },
     )
+
+
+def _label(cell: Any, where: str) -> bool:
+    """Whatever wrote the table: pandas writes 1 as 1.0 beside empty cells, spreadsheets write TRUE."""
+    text = str(cell).strip().lower()
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return {0.0: False, 1.0: True}[float(text)]
+    except (ValueError, KeyError):
+        said = "nothing" if cell in (None, "") else repr(cell)
+        raise InvalidInput(f"{where} is {said}; expected 0 or 1, true or false") from None
 
 
 def _attribute(column: str, cells: Sequence[Any]) -> Attribute:
