@@ -123,6 +123,14 @@ def _prepare(source: Path, out: Path, columns: object, shard_size: int, most_bro
     return 0
 
 
+def _check_file(option: str, path: Path | None) -> None:
+    """Say before the work what would fail after it."""
+    if path is not None and path.is_dir():
+        raise InvalidInput(f"{option} {path} is a folder; name a file")
+    if path is not None and not path.parent.is_dir():
+        raise InvalidInput(f"{option} {path}: there is no folder {path.parent}")
+
+
 def _named(out: Path | None, action: str) -> Path:
     if out is None:
         raise InvalidInput(f"say where to write: siglip2 data {action} SOURCE OUT")
@@ -138,15 +146,14 @@ def _check(
     from siglip2.data.check_report import faults, overview, write_report
     from siglip2.progress import progress_bar
 
+    _check_file("--report", report)
+    if index:
+        from siglip2.data.random_access import tars_to_index
+
+        tars_to_index(shards)
     embed = None if model is None else _embedder(model)
     with progress_bar("samples", None, enabled=sys.stderr.isatty()) as advance:
         checked = check_shards(shards, embed=embed, similarity=similarity, advance=advance)
-    if index:
-        from siglip2.data.inspection import write_table
-        from siglip2.data.random_access import write_index
-
-        write_index(shards, len(checked.samples))
-        write_table(checked.samples, shards)
     if report is not None:
         write_report(checked, report, f"Shards in {shards}")
     if as_json:
@@ -161,25 +168,31 @@ def _check(
         Console(highlight=False).print(table)
         for shard, key, reason in faults(checked):
             print(f"{shard}\t{key}\t{reason}")
+    if index:
+        from siglip2.data.inspection import write_table
+        from siglip2.data.random_access import write_index
+
+        write_index(shards, len(checked.samples))
+        write_table(checked.samples, shards)
     return 0 if checked.sound else 1
 
 
 def _balance(
     shards: Path, out: Path, words: Path | None, table: Path | None, targets: str, report: Path | None
 ) -> int:
-    import json
-
-    from siglip2.data.balance import Balance, balance, find_constraints
+    from siglip2.data.balance import Balance, balance, find_constraints, read_targets
     from siglip2.data.balance_report import measures, write_keep_weights, write_report
     from siglip2.data.traits import WordLists, traits_of_shards, traits_of_table
 
     if words is not None and table is not None:
         raise InvalidInput("--words and --traits exclude each other")
+    _check_file("OUT", out)
+    _check_file("--report", report)
     if targets not in ("equal", "observed"):
         path = Path(targets)
         if not path.is_file():
             raise InvalidInput(f"--targets {targets}: expected equal, observed, or a JSON file of shares")
-        settings = Balance(targets=json.loads(path.read_text(encoding="utf-8")))
+        settings = Balance(targets=read_targets(path))
     else:
         settings = Balance(targets=targets)
     traits = traits_of_table(table) if table else traits_of_shards(shards, WordLists.read(words))

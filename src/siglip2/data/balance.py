@@ -6,8 +6,10 @@ attribute has its target share (representation), and has it among the samples of
 (association). The dual problem is solved by stochastic ascent over batches of samples.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -230,6 +232,24 @@ def _targets(attribute: Attribute, targets: Targets) -> dict[str, float]:
             f"{', '.join(values)} that add up to 1"
         )
     return own
+
+
+def read_targets(path: Path) -> Targets:
+    """Read shares of the values of attributes, such as `{"gender": {"male": 0.5, "female": 0.5}}`.
+
+    Raises:
+        InvalidInput: the file cannot be read or has another form.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            name: {value: float(share) for value, share in shares.items()} for name, shares in content.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InvalidInput(
+            f"{path} holds no shares ({error}); expected JSON such as "
+            '{"gender": {"male": 0.5, "female": 0.5}}'
+        ) from None
 
 
 def representation_bias(constraints: list[Constraint], weights: np.ndarray) -> float:

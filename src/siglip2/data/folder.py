@@ -1,14 +1,15 @@
 """Captioned photos of one's own: a folder with `captions.csv` or `captions.jsonl`."""
 
-import csv
-import json
 import logging
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from siglip2.data.captioned import CaptionedImages, stack_images
+from siglip2.data.raw_sources import read_rows
 from siglip2.errors import InvalidInput
 
 logger = logging.getLogger("siglip2")
@@ -24,7 +25,8 @@ def captioned_folder(folder: Path, size: int, *, most_broken: float = MOST_BROKE
     A broken picture is left out and named in the log.
 
     Raises:
-        InvalidInput: no table, a row without its columns, no picture at all, or too many broken ones.
+        InvalidInput: no table, one that cannot be read, a row without its columns, no picture at all, or too
+            many broken ones.
     """
     captions: dict[str, list[str]] = defaultdict(list)
     for number, row in enumerate(_rows(folder), 1):
@@ -57,14 +59,10 @@ def captioned_folder(folder: Path, size: int, *, most_broken: float = MOST_BROKE
     )
 
 
-def _rows(folder: Path) -> list[dict[str, str]]:
-    table = folder / "captions.csv"
-    if table.exists():
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            return list(csv.DictReader(file))
-    lines = folder / "captions.jsonl"
-    if lines.exists():
-        return [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines() if line.strip()]
+def _rows(folder: Path) -> Iterator[dict[str, Any]]:
+    for name in ("captions.csv", "captions.jsonl"):
+        if (folder / name).exists():
+            return read_rows(folder / name)
     raise InvalidInput(
         f"{folder} holds neither captions.csv nor captions.jsonl with the columns path, caption"
     )

@@ -2,8 +2,9 @@
 
 import hashlib
 import io
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image
 
 from siglip2.data.languages import with_languages
 from siglip2.data.random_access import read_beside
+from siglip2.data.request import write_whole
 from siglip2.data.sample import Description, describe, image_of
 from siglip2.data.shards import ShardSample
 from siglip2.errors import InvalidInput
@@ -171,6 +173,18 @@ def from_row(row: dict[str, Any]) -> Inspection:
 def to_row(sample: Inspection) -> dict[str, Any]:
     """A row of the table."""
     return asdict(sample)
+
+
+def write_lines(samples: Iterable[Inspection], path: Path) -> None:
+    """Write what is known of samples as lines of JSON; whole or not at all."""
+    lines = (json.dumps(to_row(each), ensure_ascii=False) + "\n" for each in samples)
+    write_whole(path, "".join(lines).encode())
+
+
+def read_lines(path: Path) -> list[Inspection]:
+    """Read what `write_lines` wrote."""
+    with path.open(encoding="utf-8", newline="\n") as file:  # texts hold other ends of lines
+        return [from_row(json.loads(line)) for line in file]
 
 
 def _pyarrow() -> tuple[Any, Any]:

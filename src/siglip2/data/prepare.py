@@ -5,11 +5,10 @@ A shard appears under its name only when it is complete, so that a stopped run g
 
 import io
 import itertools
-import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -17,15 +16,15 @@ from PIL import Image
 from siglip2.data.inspection import (
     TABLE,
     Inspection,
-    from_row,
     inspect_picture,
+    read_lines,
     read_table,
-    to_row,
+    write_lines,
     write_table,
 )
 from siglip2.data.random_access import write_index
 from siglip2.data.raw_sources import RawSample, RawSource
-from siglip2.data.request import begin_folder, write_whole
+from siglip2.data.request import begin_folder
 from siglip2.errors import InvalidInput
 
 logger = logging.getLogger("siglip2")
@@ -35,6 +34,7 @@ MOST_BROKEN = 0.05
 
 REQUEST = "prepared.json"
 PARTS = ".parts"
+BROKEN = "broken.jsonl"
 EXTENSIONS = {
     "JPEG": "jpg",
     "MPO": "jpg",
@@ -87,7 +87,7 @@ def prepare_shards(
     begin_folder(out, REQUEST, request)
     parts = out / PARTS
     if (out / TABLE).exists():
-        return _prepared(read_table(out), _read_broken(out), out)
+        return _prepared(read_table(out), read_lines(out / BROKEN), out)
     parts.mkdir(exist_ok=True)
     samples: list[Inspection] = []
     broken: list[Inspection] = []
@@ -97,7 +97,7 @@ def prepare_shards(
         name = f"shard-{shard:06d}.tar"
         if (out / name).exists():
             done = sum(1 for _ in chunk)
-            inspected = _read_part(parts / f"{name}.jsonl")
+            inspected = read_lines(parts / f"{name}.jsonl")
             advance(done)
         else:
             inspected = _write_shard(chunk, out, name, advance)
@@ -108,8 +108,7 @@ def prepare_shards(
         _stop_above(most_broken, broken, len(samples) + len(broken))
     if not samples:
         raise InvalidInput(f"nothing of {source.kind} can be used")
-    with (out / "broken.jsonl").open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(to_row(each), ensure_ascii=False) + "\n" for each in broken)
+    write_lines(broken, out / BROKEN)
     write_index(out, len(samples))
     write_table(samples, out)
     for part in parts.iterdir():
@@ -143,9 +142,8 @@ def _write_shard(
     if not inspected:
         unfinished.unlink()
         return None
-    lines = "".join(json.dumps(to_row(each), ensure_ascii=False) + "\n" for each in inspected)
     # What is known of the samples comes first: a shard with its name has it.
-    write_whole(out / PARTS / f"{name}.jsonl", lines.encode())
+    write_lines(inspected, out / PARTS / f"{name}.jsonl")
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
     unfinished.replace(out / name)
@@ -161,11 +159,17 @@ def _convert(key: str, shard: str, raw: RawSample) -> tuple[Inspection, dict[str
             raise ValueError(f"pictures of the format {opened.format} are not for shards")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = str(error) or type(error).__name__
-        return Inspection(key=key, shard=shard, source=raw.source, broken=reason), {}
+        return Inspection(key=key, shard=shard, source=_printable(raw.source), broken=reason), {}
+    description = replace(description, source=_printable(description.source))
     inspection, described = inspect_picture(key, shard, extension, encoded, description)
     if described is None:
         return inspection, {}
     return inspection, {extension: encoded, "json": described.to_json(key)}
+
+
+def _printable(source: str) -> str:
+    """File names need not be valid text, tables have to be."""
+    return source.encode("utf-8", "backslashreplace").decode()
 
 
 def _stop_above(most_broken: float, broken: Sequence[Inspection], seen: int) -> None:
@@ -180,11 +184,3 @@ def _stop_above(most_broken: float, broken: Sequence[Inspection], seen: int) -> 
 
 def _prepared(samples: Sequence[Inspection], broken: Sequence[Inspection], out: Path) -> Prepared:
     return Prepared(samples, broken, len(list(out.glob("shard-*.tar"))))
-
-
-def _read_part(path: Path) -> list[Inspection]:
-    return [from_row(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def _read_broken(out: Path) -> list[Inspection]:
-    return _read_part(out / "broken.jsonl")

@@ -23,14 +23,9 @@ def write_index(folder: Path, num_samples: int) -> None:
         num_samples: that they hold; energon passes over a tar that it cannot read.
 
     Raises:
-        InvalidInput: no plain tars, two samples of one key, or megatron-energon is not installed.
+        InvalidInput: no tars, compressed ones, two samples of one key, or megatron-energon is not installed.
     """
-    tars = sorted(path.name for path in folder.glob("*.tar"))
-    if not tars:
-        raise InvalidInput(
-            f"{folder} has no plain .tar, and samples of compressed ones cannot be found without reading "
-            "them all: `siglip2 data prepare` writes them anew"
-        )
+    tars = tars_to_index(folder)
     with _energon():
         from megatron.energon.flavors.webdataset.prepare import WebdatasetPreparator
 
@@ -57,6 +52,23 @@ def write_index(folder: Path, num_samples: int) -> None:
     access.close()
     if indexed != num_samples:
         raise InvalidInput(f"{folder} holds {num_samples} samples, and its index {indexed}: a tar is broken")
+
+
+def tars_to_index(folder: Path) -> list[str]:
+    """File names of the tars of a folder.
+
+    Raises:
+        InvalidInput: there are none, or some are compressed.
+    """
+    if folder.is_file():
+        raise InvalidInput(f"an index is of a folder of tars: name the folder of {folder}")
+    tars = sorted(path.name for path in folder.glob("*.tar"))
+    if not tars or any(folder.glob("*.tar.gz")):
+        raise InvalidInput(
+            f"{folder} has {'compressed tars' if tars else 'no plain .tar'}, and samples of compressed ones "
+            "cannot be found without reading them all: `siglip2 data prepare` writes them anew"
+        )
+    return tars
 
 
 class RandomAccess:

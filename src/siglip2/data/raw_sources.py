@@ -99,7 +99,8 @@ def _table(table: Path, folder: Path, columns: Columns) -> RawSource:
     rows = list(read_rows(table))
     if not rows:
         raise InvalidInput(f"{table} has no rows")
-    found = _found_columns(rows[0], columns, table)
+    # JSON leaves out what a row has not, the first one too.
+    found = _found_columns(dict.fromkeys(name for row in rows for name in row), columns, table)
     together: dict[str, list[Mapping[str, Any]]] = {}
     for number, row in enumerate(rows, 1):
         name = row.get(found.picture)
@@ -122,30 +123,59 @@ def read_rows(table: Path) -> Iterator[dict[str, Any]]:
     """Rows of a .csv, .jsonl or .parquet.
 
     Raises:
-        InvalidInput: another kind of file, or a line that is not JSON.
+        InvalidInput: another kind of file, one that cannot be read, or a line that is no row.
     """
-    if table.suffix == ".csv":
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            yield from csv.DictReader(file)
-    elif table.suffix == ".jsonl":
-        for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), 1):
+    if table.suffix not in ROWS:
+        raise InvalidInput(f"{table}: expected a table as .csv, .jsonl or .parquet, or a .tar")
+    try:
+        yield from ROWS[table.suffix](table)
+    except OSError as error:
+        raise InvalidInput(f"{table} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{table} is not text in UTF-8 ({error}); save it in that encoding") from None
+
+
+def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        try:
+            for row in reader:
+                if any(row.pop(None, ())):  # pyright: ignore[reportCallIssue, reportArgumentType]
+                    raise InvalidInput(
+                        f"{path}, line {reader.line_num} has more cells than the first line names; a text "
+                        "with commas is put in quotes"
+                    )
+                yield row
+        except csv.Error as error:
+            raise InvalidInput(f"{path}, after line {reader.line_num}, is not CSV: {error}") from None
+
+
+def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8", newline="\n") as file:  # texts hold other ends of lines
+        for number, line in enumerate(file, 1):
             if line.strip():
                 try:
-                    yield json.loads(line)
+                    row = json.loads(line)
                 except json.JSONDecodeError as error:
-                    raise InvalidInput(f"{table}, line {number} is not JSON: {error}") from None
-    elif table.suffix == ".parquet":
-        yield from _parquet_rows(table)
-    else:
-        raise InvalidInput(f"{table}: expected a table as .csv, .jsonl or .parquet, or a .tar")
+                    raise InvalidInput(f"{path}, line {number} is not JSON: {error}") from None
+                if not isinstance(row, dict):
+                    raise InvalidInput(f"{path}, line {number} is not a JSON object with named columns")
+                yield row
 
 
 def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-    from pyarrow import parquet
+    from pyarrow import ArrowInvalid, parquet
 
-    with parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=256):
-            yield from batch.to_pylist()
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=256):
+                yield from batch.to_pylist()
+    except ArrowInvalid as error:
+        raise InvalidInput(f"{path} is not Parquet: {error}") from None
+
+
+ROWS = {".csv": _csv_rows, ".jsonl": _json_rows, ".parquet": _parquet_rows}
+"""Who reads tables of each kind."""
 
 
 def _found_columns(row: Mapping[str, Any], columns: Columns, where: Path) -> Columns:
@@ -170,7 +200,7 @@ def _described(rows: Sequence[Mapping[str, Any]], columns: Columns, source: str)
     captions = tuple(
         caption
         for row in rows
-        for caption in captions_of(row[columns.caption], row.get(columns.language) or None)
+        for caption in captions_of(row.get(columns.caption), row.get(columns.language) or None)
     )
     return Description(captions=captions, source=source)
 
@@ -245,7 +275,7 @@ def _parquet_with_pictures(paths: Sequence[Path], columns: Columns) -> RawSource
                 source = str(row.get("url") or row.get("key") or f"{path.name}, row {number}")
                 yield RawSample(
                     source,
-                    lambda row=row: _bytes(row[found.picture]),
+                    lambda row=row: _bytes(row.get(found.picture)),
                     lambda row=row, source=source: _described([row], found, source),
                 )
 
@@ -273,17 +303,20 @@ def _files(pictures: Sequence[Path], folder: Path) -> RawSource:
 
     def samples() -> Iterator[RawSample]:
         for path in pictures:
-            texts = {file.suffix[1:]: file.read_bytes() for file in _texts_beside(path)}
+            source = str(path.relative_to(folder))
             yield RawSample(
-                str(path.relative_to(folder)),
-                path.read_bytes,
-                lambda texts=texts, path=path: _of_files(str(path.relative_to(folder)), texts).describe(),
+                source, path.read_bytes, lambda path=path, source=source: _described_beside(path, source)
             )
 
     everything = [file for path in pictures for file in (path, *_texts_beside(path))]
     return RawSource(
         f"{len(pictures)} files with texts", samples, len(pictures), files_fingerprint(everything)
     )
+
+
+def _described_beside(picture: Path, source: str) -> Description:
+    texts = {file.suffix[1:]: file.read_bytes() for file in _texts_beside(picture)}
+    return _of_files(source, texts).describe()
 
 
 def _texts_beside(picture: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +16,10 @@ from siglip2.data.detectors import Detector
 from siglip2.data.inspection import (
     TABLE,
     Inspection,
-    from_row,
     inspect_picture,
+    read_lines,
     read_table,
-    to_row,
+    write_lines,
     write_table,
 )
 from siglip2.data.phrases import caption_phrases
@@ -134,7 +133,7 @@ def add_regions(
         known = parts / f"{name}.jsonl"
         if not (out / name).exists():
             _write_shard(path, out / name, known, detect, categories, settings, advance)
-        inspected += [from_row(json.loads(line)) for line in known.read_text("utf-8").splitlines()]
+        inspected += read_lines(known)
     usable = [each for each in inspected if not each.broken]
     if not usable:
         raise InvalidInput(f"no sample of {shards} can be used")
@@ -158,17 +157,17 @@ def _write_shard(
     from webdataset import TarWriter  # pyright: ignore[reportAttributeAccessIssue]
 
     unfinished = known.with_suffix(".tar")
-    lines = []
+    inspected: list[Inspection] = []
     with unfinished.open("wb") as file, TarWriter(file, encoder=False, mtime=0) as tar:
         for sample in read_shard(source):
             inspection, files = _with_regions(sample, target.name, detect, categories, settings)
-            lines.append(json.dumps(to_row(inspection), ensure_ascii=False) + "\n")
+            inspected.append(inspection)
             if inspection.broken:
                 logger.warning("%s of %s is left out: %s", sample.key, source.name, inspection.broken)
             else:
                 tar.write({"__key__": sample.key, **files})
             advance(1)
-    known.write_text("".join(lines), encoding="utf-8")
+    write_lines(inspected, known)
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
     unfinished.replace(target)

@@ -81,11 +81,12 @@ def describe(files: Mapping[str, bytes]) -> Description:
     img2dataset (`caption`, `key`, `url`), and a `txt` beside the picture.
 
     Raises:
-        ValueError: the json is none, or its captions have another form.
+        ValueError: the json is none, holds half a character, or its captions have another form.
     """
     entry = json.loads(files["json"]) if "json" in files else {}
     if not isinstance(entry, dict):
         raise ValueError("its json is not an object")
+    _refuse_half_characters(json.dumps(entry, ensure_ascii=False))
     captions = captions_of(entry.get("captions", entry.get("caption")), entry.get("language"))
     if not captions and "txt" in files:
         captions = captions_of(files["txt"].decode("utf-8").strip())
@@ -98,15 +99,18 @@ def describe(files: Mapping[str, bytes]) -> Description:
     )
 
 
-def captions_of(value: Any, language: str | None = None) -> tuple[Caption, ...]:
+def captions_of(value: Any, language: Any = None) -> tuple[Caption, ...]:
     """Captions from a text, a list of them, or an object that lists them by language.
 
     Raises:
-        ValueError: another form.
+        ValueError: another form, half a character, or a language that is no text.
     """
     if value is None:
         return ()
     if isinstance(value, str):
+        if not isinstance(language, str | None):
+            raise ValueError(f"a language is {language!r}; expected a code such as en")
+        _refuse_half_characters(value + (language or ""))
         return (Caption(value.strip(), language),) if value.strip() else ()
     if isinstance(value, Mapping) and "text" in value:
         return captions_of(value["text"], value.get("language"))
@@ -120,6 +124,15 @@ def captions_of(value: Any, language: str | None = None) -> tuple[Caption, ...]:
     if isinstance(value, list | tuple):
         return tuple(each for one in value for each in captions_of(one, language))
     raise ValueError(f"captions of the type {type(value).__name__}")
+
+
+def _refuse_half_characters(text: str) -> None:
+    """JSON can spell one half of a surrogate pair, which no file in UTF-8 can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        around = text[max(0, error.start - 20) : error.end + 20]
+        raise ValueError(f"half a character (a lone surrogate) in {around!r}") from None
 
 
 def _box(entry: Any) -> Box:
