@@ -13,6 +13,7 @@ pytest.importorskip("megatron.energon", reason="needs siglip2[data]")
 pytest.importorskip("py3langid", reason="needs siglip2[data]")
 
 from siglip2.cli.main import run
+from siglip2.data import duplicates
 from siglip2.data.check import check_shards
 from siglip2.data.duplicates import alike, exact_duplicates, near_vectors
 from siglip2.data.inspection import Inspection, read_table
@@ -175,6 +176,25 @@ def test_vectors_in_blocks_give_the_same_groups():
     vectors[17] = vectors[16] * 2
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     assert near_vectors(vectors, 0.99, block=7) == near_vectors(vectors, 0.99) == [[3, 40], [16, 17]]
+
+
+def test_pairs_are_joined_many_at_once(monkeypatch):
+    calls, join = [], duplicates._Groups.join
+    monkeypatch.setattr(
+        duplicates._Groups, "join", lambda self, *pairs: calls.append(pairs) or join(self, *pairs)
+    )
+    vectors = np.tile(np.eye(1, 8), (300, 1))
+    assert near_vectors(vectors, 0.9, block=100) == [list(range(300))]
+    assert len(calls) == 6, "one for each pair of blocks, not one for each of 44,850 pairs"
+
+
+def test_groups_reach_as_far_as_their_pairs():
+    angles = np.random.default_rng(0).permutation(np.arange(60)) / 10  # neighbours are 0.1 apart
+    angles[angles > 3] += 0.1
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    groups = near_vectors(vectors, float(np.cos(0.15)), block=16)
+    whole = [np.flatnonzero(angles <= 3).tolist(), np.flatnonzero(angles > 3).tolist()]
+    assert groups == sorted(whole)
 
 
 @pytest.mark.parametrize(

@@ -31,22 +31,23 @@ def alike(samples: Sequence[Inspection]) -> list[list[int]]:
     for index in np.flatnonzero(structured).tolist():
         by_look[int(looks[index])].append(index)
     distinct = np.array(list(by_look), dtype=np.uint64)
+    first_with = np.array([members[0] for members in by_look.values()], dtype=np.int64)
     joined = _Groups(len(samples))
-    for members in by_look.values():
-        joined.join(members)
+    joined.join_all([*by_look.values(), *exact_duplicates(samples)])
     width = LOOK_BITS // BANDS
     for band in range(BANDS):
         values = (distinct >> np.uint64(band * width)) & np.uint64(2**width - 1)
         order = np.argsort(values, kind="stable")
         starts = np.flatnonzero(np.diff(values[order], prepend=np.uint64(2**width)))
+        ones, others = [], []
         for candidates in np.split(order, starts[1:]):
             for place, first in enumerate(candidates[:-1].tolist()):
                 rest = candidates[place + 1 :]
                 close = rest[np.bitwise_count(distinct[rest] ^ distinct[first]) < BANDS]
-                for other in close.tolist():
-                    joined.join([by_look[int(distinct[first])][0], by_look[int(distinct[other])][0]])
-    for members in exact_duplicates(samples):
-        joined.join(members)
+                ones.append(np.full(len(close), first_with[first]))
+                others.append(first_with[close])
+        if ones:
+            joined.join(np.concatenate(ones), np.concatenate(others))
     return joined.groups()
 
 
@@ -56,13 +57,15 @@ def near_vectors(vectors: np.ndarray, similarity: float, block: int = 1024) -> l
     Args:
         vectors: (N, D), of length 1.
         similarity: the least cosine.
-        block: rows compared at once.
+        block: rows compared with as many others at once.
     """
     joined = _Groups(len(vectors))
     for first in range(0, len(vectors), block):
-        cosines = vectors[first : first + block] @ vectors[first:].T
-        for row, column in np.argwhere(np.triu(cosines, 1) >= similarity).tolist():
-            joined.join([first + row, first + column])
+        rows = vectors[first : first + block]
+        for second in range(first, len(vectors), block):
+            near = rows @ vectors[second : second + block].T >= similarity
+            ones, others = np.nonzero(np.triu(near, 1) if first == second else near)
+            joined.join(first + ones, second + others)
     return joined.groups()
 
 
@@ -74,23 +77,30 @@ def _groups_of_equals(values: Iterable[Hashable]) -> list[list[int]]:
 
 
 class _Groups:
-    """Disjoint sets of numbers (union-find)."""
+    """Disjoint sets of numbers, joined by many pairs at once: where all are alike, any two are a pair."""
 
     def __init__(self, size: int):
-        self._above = list(range(size))
+        # Of each number the least one of its group, between the joins.
+        self._least = np.arange(size)
 
-    def _root(self, index: int) -> int:
-        while self._above[index] != index:
-            self._above[index] = self._above[self._above[index]]
-            index = self._above[index]
-        return index
+    def join(self, ones: np.ndarray, others: np.ndarray) -> None:
+        """Put the two numbers of each pair into one group: (P,) and (P,) whole numbers."""
+        while True:
+            first, second = self._least[ones], self._least[others]
+            apart = first != second
+            if not apart.any():
+                return
+            ones, others, first, second = ones[apart], others[apart], first[apart], second[apart]
+            np.minimum.at(self._least, np.maximum(first, second), np.minimum(first, second))
+            while not np.array_equal(below := self._least[self._least], self._least):
+                self._least = below
 
-    def join(self, members: Sequence[int]) -> None:
-        """Put them into one group."""
-        for other in members[1:]:
-            first, second = sorted((self._root(members[0]), self._root(other)))
-            self._above[second] = first
+    def join_all(self, groups: Sequence[Sequence[int]]) -> None:
+        """Put the members of each group into one."""
+        if groups:
+            firsts = np.repeat([members[0] for members in groups], [len(members) for members in groups])
+            self.join(firsts, np.concatenate([np.asarray(members) for members in groups]))
 
     def groups(self) -> list[list[int]]:
         """Those of more than one, in order."""
-        return _groups_of_equals(self._root(index) for index in range(len(self._above)))
+        return _groups_of_equals(self._least.tolist())
