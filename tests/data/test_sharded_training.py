@@ -121,6 +121,16 @@ def test_places_of_an_epoch(lengths, weights):
         assert abs(place - sum(places) * share / sum(shares)) < 1
 
 
+def test_places_of_weights_that_are_far_apart():
+    assert epoch_places([5, 7], [1e-9, 1]) == (5, 5 * 10**9)
+    assert epoch_places([3, 3], [0.1, 0.3]) == (3, 9), "not what 0.3 / 0.1 is in floating point"
+    parts = [in_memory("one", 5), in_memory("two", 7)]
+    with pytest.raises(InvalidInput, match=r"takes 5,000,000,005 places"):
+        Blend(parts, [1e-9, 1])
+    with pytest.raises(InvalidInput, match="weight above 0"):
+        Blend(parts, [float("inf"), 1])
+
+
 def in_memory(name: str, count: int, classes: list[int] | None = None) -> CaptionedImages:
     return CaptionedImages(
         name=name,

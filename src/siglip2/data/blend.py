@@ -18,6 +18,9 @@ from siglip2.errors import InvalidInput
 PAPER_LANGUAGES = {"en": 0.9, "other": 0.1}
 """Share of the training pairs by language in the paper (section 2.1)."""
 
+MOST_PLACES = 10**9
+"""In an epoch; each has 8 bytes in memory."""
+
 
 class Blend:
     """A `CaptionedSource` whose samples come from several sources, in the shares of their weights.
@@ -46,13 +49,18 @@ class Blend:
             name: of the blend.
 
         Raises:
-            InvalidInput: no parts, or weights that are not positive.
+            InvalidInput: no parts, or weights that are not positive or too far apart.
         """
-        if not parts or len(parts) != len(weights) or not all(weight > 0 for weight in weights):
+        if not parts or len(parts) != len(weights) or not all(0 < weight < math.inf for weight in weights):
             raise InvalidInput(f"{name}: expected sources, each with a weight above 0, not {list(weights)}")
         self.name = name
         self.parts = tuple(parts)
         self.places = epoch_places([len(part) for part in parts], weights)
+        if sum(self.places) > MOST_PLACES:
+            raise InvalidInput(
+                f"{name}: with the weights {list(weights)} an epoch takes {sum(self.places):,} places to "
+                f"show each sample once, and can have {MOST_PLACES:,}: give the smallest weights more"
+            )
         self._ends = np.cumsum(self.places)
         self.classes = self._classes()
         self.images = Pictures(self)
@@ -113,7 +121,9 @@ def epoch_places(lengths: Sequence[int], weights: Sequence[float]) -> tuple[int,
 
     What is left over goes to the sources that miss most, so that none is off by a whole place.
     """
-    shares = [Fraction(weight).limit_denominator(10**6) for weight in weights]
+    # Beside the smallest: by themselves, small weights would be rounded to nothing.
+    smallest = min(map(Fraction, weights))
+    shares = [(Fraction(weight) / smallest).limit_denominator(10**6) for weight in weights]
     shares = [share / sum(shares) for share in shares]
     total = max(math.ceil(length / share) for length, share in zip(lengths, shares, strict=True))
     places = [math.floor(share * total) for share in shares]
