@@ -81,7 +81,7 @@ def prepare_shards(
     request = {
         "source": source.kind,
         "fingerprint": source.fingerprint,
-        **{f"{name} column": value for name, value in asdict(source.columns).items()},
+        "columns": asdict(source.columns),
         "shard_size": shard_size,
     }
     begin_folder(out, REQUEST, request)
