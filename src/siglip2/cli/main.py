@@ -3,7 +3,7 @@
 Nothing but the chosen command is imported, so that `siglip2 --help` answers at once.
 
 Exit codes: 0 all well; 1 some photos could not be used, the rest is done; 2 a mistake in the request, nothing
-is done; 130 stopped by Ctrl-C, finished results are out.
+is done; 130 stopped by Ctrl-C, or by SIGTERM in training, finished results are out.
 """
 
 import inspect
@@ -76,8 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Siglip2Error as error:
         print(f"siglip2: {error}", file=sys.stderr)
         code = USAGE_ERROR
-    except KeyboardInterrupt:
-        print("siglip2: stopped; what was finished is there", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"siglip2: {str(error) or 'stopped; what was finished is there'}", file=sys.stderr)
         code = INTERRUPTED
     except tuple(_PATH_FAULTS) as error:
         # Without a path it is about something else, such as a port.

@@ -118,4 +118,5 @@ def _as_it_is(drawn: Any) -> Any:
 
 def _alone(_: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the run's own handler waits for the end of a step
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the run still needs these
     os.environ["TOKENIZERS_PARALLELISM"] = "false"

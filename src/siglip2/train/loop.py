@@ -1,7 +1,6 @@
 """The training loop, one visible function."""
 
 import logging
-import signal
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +25,7 @@ from siglip2.train.parallel import Ranks, whole
 from siglip2.train.resident import ResidentPictures
 from siglip2.train.run_state import RunState
 from siglip2.train.sanity import check_true_pairs
+from siglip2.train.stopping import Stopped, asked_to_stop
 
 logger = logging.getLogger("siglip2")
 
@@ -54,7 +54,7 @@ def train(
 
     A run that was killed and resumed gives the same losses to the bit as one that was not, with as many
     threads on the same kind of processor: what a step draws follows from the seed and the step alone, and the
-    state holds everything that learns.
+    state holds everything that learns. SIGTERM or Ctrl-C ends the step, saves and raises `Stopped`.
 
     Args:
         recipe: what to train.
@@ -63,7 +63,7 @@ def train(
         run: folder of the run's states and of its log, `log.jsonl`.
         device: where to train.
         ranks: this process among its peers, `join_ranks`; None for a run of one process.
-        stop_after: save and stop at this step, as SIGTERM does.
+        stop_after: save and stop at this step.
         initial: weights to begin from.
         checked: stop where initial weights do not tell true pairs from shuffled ones.
         callbacks: see log entries, beside the log itself.
@@ -72,6 +72,7 @@ def train(
         NotSane: initial weights do not fit the data.
         InvalidInput: a stage is taught by a model that is not named or not usable.
         NotFinite: three steps in a row had gradients that are not finite, or stand out by far.
+        Stopped: the process was asked to stop.
     """
     # ---- model, optimisers, state ------------------------------------------------------------------
     # Set to what it is: until then MKL takes fewer threads when the machine is busy, and sums of other parts
@@ -83,13 +84,14 @@ def train(
     if state.step and ranks.first:
         logger.info("resumed %s at step %d", run, state.step)
 
-    stopping = _stop_on_sigterm()
     num_images = sum(source.images_per_batch for source in recipe.sources)
     last = min(recipe.schedule.num_steps, stop_after or recipe.schedule.num_steps)
     listeners = [JsonLines(run / "log.jsonl"), *callbacks] if ranks.first else []
     meters, skipped = Meters(recipe, ranks.device, state.step), 0
     teachers: dict[str, LargerModel] = {}
+    stopped = False
     with ExitStack() as closing:
+        signals = closing.enter_context(asked_to_stop())
         resident = ResidentPictures.where_they_fit(data, ranks)
         place = ranks.rank, ranks.world
         preparation = Preparation(recipe, data, tokenize, *place, pictures=resident is None)
@@ -174,12 +176,14 @@ def train(
                     listener.log(entry)
                 if ranks.first:
                     logger.info("%s", entry)
-            asked = ranks.any(bool(stopping))
-            if state.step % recipe.checkpoint_every == 0 or state.step == last or asked:
+            stopped = ranks.any(bool(signals)) and state.step < last
+            if state.step % recipe.checkpoint_every == 0 or state.step == last or stopped:
                 state.save()
-            if asked:
-                logger.info("stopped at step %d; run the same command to go on", state.step)
+            if stopped:
                 break
+    if stopped:
+        where = f"step {state.step} of {recipe.schedule.num_steps}"
+        raise Stopped(f"stopped at {where} and saved; the same command goes on from there")
     weights = state.averaged()
     if recipe.low_rank is None:
         return weights
@@ -203,10 +207,3 @@ def _skip(run: Path, step: int, skipped: int, why: str, keys: Sequence[str]) -> 
             f"gradients were {why} for {skipped} steps in a row, up to step {step}; "
             f"the samples of these steps are listed in {path}. A lower learning rate usually helps"
         )
-
-
-def _stop_on_sigterm() -> list[int]:
-    """A list that fills when the process is asked to stop."""
-    received: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
-    return received
