@@ -86,6 +86,27 @@ def test_ranks_agree_with_one_process_through_every_stage(
         torch.testing.assert_close(found[name], value, atol=2e-4, rtol=0, msg=name)
 
 
+UNUSED = {
+    "softmax": LossWeights(sigmoid=0.0, softmax=1.0),
+    "captions": LossWeights(sigmoid=0.0, locca=1.0),
+    "views": LossWeights(self_distillation=0.25),
+    "masks": LossWeights(sigmoid=0.0, masked_prediction=0.25),
+}
+
+
+@pytest.mark.parametrize("kind", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+def test_losses_that_leave_parameters_unused_agree_with_one_process(
+    staged, with_regions, tmp_path, free_tcp_port, kind
+):
+    """The bias, the text tower, one of the two heads: each stage leaves out something else."""
+    stages = [Stage(name=name, begin=0.25 * place, losses=UNUSED[name]) for place, name in enumerate(UNUSED)]
+    schedule = Schedule(num_steps=12, warmup_steps=2)
+    recipe = dataclasses.replace(staged, stages=tuple(stages), schedule=schedule, parallel=kind)
+    train(recipe, with_regions, tokenize, tmp_path / "alone")
+    train_on(2, recipe, with_regions, tmp_path / "ranks", free_tcp_port)
+    assert_same_losses(losses(tmp_path / "ranks"), losses(tmp_path / "alone"))
+
+
 @pytest.mark.parametrize("kind", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_a_run_goes_on_with_another_number_of_ranks(
     recipe, with_regions, alone, tmp_path, free_tcp_port_factory, kind

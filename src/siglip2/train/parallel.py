@@ -40,15 +40,22 @@ class Ranks:
         """Whether this one writes logs."""
         return self.rank == 0
 
-    def spread(self, objective: nn.Module) -> nn.Module:
+    def spread(self, objective: nn.Module, *, unused: bool) -> nn.Module:
         """Wrap modules for this run; with one process they stay as they are.
 
-        A part that a stage does not train must not require gradients: DDP waits for every one that does.
+        Args:
+            objective: what learns.
+            unused: whether some parameters that require gradients get none; else DDP waits for all of them.
         """
         if self.world == 1:
             return objective
         if self.kind == "ddp":
-            return DistributedDataParallel(objective, broadcast_buffers=False, gradient_as_bucket_view=True)
+            return DistributedDataParallel(
+                objective,
+                broadcast_buffers=False,
+                gradient_as_bucket_view=True,
+                find_unused_parameters=unused,
+            )
         for module in list(objective.modules()):
             if isinstance(module, nn.ModuleList):
                 for layer in module:

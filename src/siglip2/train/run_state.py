@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from siglip2.recipes.recipe import Recipe
+from siglip2.recipes.recipe import LossWeights, Recipe
 from siglip2.train.checkpoints import Checkpoints, State
 from siglip2.train.lora import add_low_rank
 from siglip2.train.objective import Distilled, Objective
@@ -78,7 +78,8 @@ class RunState:
         for each in range(self.objective.stage + 1, index + 1):
             self.objective.enter(each, self.average)
         prepare_modules(self.objective, self.recipe)
-        self.module = self.ranks.spread(self.objective)
+        unused = _leave_some_unused(self.objective.current.losses, self.recipe.accumulate)
+        self.module = self.ranks.spread(self.objective, unused=unused)
         if self.ranks.kind == "fsdp" and self.ranks.world > 1:
             sharded = self.objective.model.state_dict()
             self.average = {name: like(self.average[name], sharded[name]) for name in sharded}
@@ -145,6 +146,14 @@ def _fresh(recipe: Recipe, ranks: Ranks, initial: Mapping[str, Tensor] | None) -
     for name, parameter in objective.model.named_parameters():
         parameter.requires_grad_(not name.startswith(recipe.locked or ("no parameter",)))
     return objective
+
+
+def _leave_some_unused(weights: LossWeights, accumulate: int) -> bool:
+    """Whether the losses of a stage leave out parameters that it has: the bias, a tower, a head."""
+    one_head_idle = bool(weights.self_distillation) != bool(weights.masked_prediction)
+    # In parts of a batch, embeddings, scale and bias are always reached, by gradients that may be zero.
+    pairs_idle = not (weights.sigmoid or weights.distillation) and accumulate == 1
+    return one_head_idle or pairs_idle
 
 
 def prepare_modules(objective: Objective, recipe: Recipe) -> None:
