@@ -141,7 +141,7 @@ def _fresh(recipe: Recipe, ranks: Ranks, initial: Mapping[str, Tensor] | None) -
     if initial is not None:
         objective.model.load_state_dict(initial)
     if recipe.low_rank is not None:
-        add_low_rank(objective.model, recipe.low_rank)
+        add_low_rank(objective.model, recipe.low_rank, recipe.locked)
         return objective.to(ranks.device)
     for name, parameter in objective.model.named_parameters():
         parameter.requires_grad_(not name.startswith(recipe.locked or ("no parameter",)))
