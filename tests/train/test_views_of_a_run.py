@@ -46,6 +46,8 @@ def test_terminal_shows_losses_rates_and_progress(tiny_recipe, tiny_data, tokeni
 
 def test_sparkline_goes_from_least_to_greatest():
     assert sparkline([1.0, 2.0, 3.0], 8) == "▁▄█"
+    assert sparkline([1.0, float("nan"), float("inf"), 3.0], 8) == "▁  █"
+    assert sparkline([float("nan")], 8) == " "
     assert sparkline([5.0] * 100, 4) == "▁▁▁▁"
     assert len(sparkline(list(range(100)), 32)) == 32
 

@@ -1,5 +1,6 @@
 """A live view of a run in a terminal."""
 
+import math
 from datetime import timedelta
 
 from rich.console import Console, Group
@@ -68,12 +69,17 @@ class Terminal:
 
 
 def sparkline(values: list[float], width: int) -> str:
-    """Means of equal parts of a list, as blocks from its least to its greatest."""
+    """Means of equal parts of a list, as blocks from its least to its greatest; blanks where not finite."""
     count = min(width, len(values))
     parts = [values[len(values) * i // count : len(values) * (i + 1) // count] for i in range(count)]
     means = [sum(part) / len(part) for part in parts]
-    low, high = min(means), max(means)
-    return "".join(_BLOCKS[int((value - low) / ((high - low) or 1) * (len(_BLOCKS) - 1))] for value in means)
+    finite = [mean for mean in means if math.isfinite(mean)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    top = len(_BLOCKS) - 1
+    return "".join(
+        _BLOCKS[int((mean - low) / ((high - low) or 1) * top)] if math.isfinite(mean) else " "
+        for mean in means
+    )
 
 
 def _facts(entry: Entry) -> list[tuple[str, str]]:
