@@ -164,6 +164,10 @@ def test_minimal_published_configs() -> None:
         ({"vision_config": {"hidden_size": 1536}}, "projected to 768, images to 1536"),
         ({"text_config": {"layer_norm_eps": 1e-5}}, "layer_norm_eps"),
         ({"vision_config": {"num_attention_heads": 7}}, "not a multiple"),
+        ({"vision_config": {"num_attention_heads": 0}}, "num_attention_heads is 0, expected a whole number"),
+        ({"vision_config": {"patch_size": 0}}, "patch_size is 0"),
+        ({"text_config": {"hidden_size": "768"}}, "hidden_size is '768'"),
+        ({"vision_config": [1]}, r"vision_config is \[1\], expected an object"),
         ({"model_type": "siglip2", "vision_config": {"num_patches": 200}}, "num_patches 200"),
     ],
 )
@@ -201,7 +205,15 @@ def test_resample_of_a_published_preprocessor_is_kept(tmp_path: Path) -> None:
     for resample, preset in ((2, "transformers"), (3, "timm")):
         path.write_text(json.dumps({"resample": resample, "image_mean": [0.5] * 3}))
         assert read_hf(tmp_path).preprocessing.image_preset == preset
-    for broken in ({"resample": 0}, {"image_mean": [0.48, 0.45, 0.4]}):
+    path.write_text(json.dumps({"size": 16, "image_mean": 0.5}))
+    assert read_hf(tmp_path).config.vision.image_size == FIXED.vision.image_size
+    for broken in (
+        {"resample": 0},
+        {"image_mean": [0.48, 0.45, 0.4]},
+        {"image_mean": 0.48},
+        {"size": {"height": "16"}},
+        {"siglip2_preprocessing": [1]},
+    ):
         path.write_text(json.dumps(broken))
         with pytest.raises(InvalidCheckpoint, match=next(iter(broken))):
             read_hf(tmp_path)
@@ -220,6 +232,11 @@ def test_position_ids_of_old_files_are_no_weights(tmp_path: Path) -> None:
 
 def test_shards_outside_of_the_folder_are_refused(tmp_path: Path) -> None:
     write_hf(random_checkpoint(FIXED), tmp_path)
-    (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"logit_scale": "../secret.safetensors"}}))
-    with pytest.raises(InvalidCheckpoint, match="outside of its folder"):
-        read_hf(tmp_path)
+    for weight_map, message in (
+        ({"logit_scale": "../secret.safetensors"}, "outside of its folder"),
+        (None, "has no model.safetensors"),
+        ([1], r"weight_map is \[1\], expected an object"),
+    ):
+        (tmp_path / INDEX).write_text(json.dumps({"weight_map": weight_map}))
+        with pytest.raises(InvalidCheckpoint, match=message):
+            read_hf(tmp_path)

@@ -12,7 +12,7 @@ from siglip2.errors import InvalidCheckpoint
 from siglip2.weights.checkpoint import Checkpoint
 from siglip2.weights.hf_config import parse_config, write_config
 from siglip2.weights.hf_inputs import find_tokenizer, read_preprocessing, with_saved_size, write_inputs
-from siglip2.weights.json_file import read_json, write_json
+from siglip2.weights.json_file import member, read_json, write_json
 from siglip2.weights.safetensors_file import read_safetensors, write_safetensors
 from siglip2.weights.tensor import StoredTensor
 
@@ -97,7 +97,7 @@ def _convolution(weight: StoredTensor, vision: VisionConfig) -> StoredTensor:
 
 def _weight_files(folder: Path) -> list[Path]:
     if (folder / INDEX).is_file():
-        names = set(read_json(folder / INDEX).get("weight_map", {}).values())
+        names = set(map(str, member(read_json(folder / INDEX), "weight_map", folder / INDEX).values()))
         outside = [name for name in names if Path(name).name != name]
         if outside:
             raise InvalidCheckpoint(f"{folder / INDEX} names files outside of its folder: {outside}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from siglip2.config import ModelConfig, TextConfig, VisionConfig
 from siglip2.errors import InvalidCheckpoint
+from siglip2.weights.json_file import member
 from siglip2.weights.tensor import DType
 
 _TOWER_DEFAULTS = {
@@ -32,6 +33,19 @@ _TEXT_DEFAULTS = _TOWER_DEFAULTS | {
     "projection_size": None,
 }
 
+_COUNTS = {
+    "hidden_size",
+    "num_hidden_layers",
+    "intermediate_size",
+    "num_attention_heads",
+    "patch_size",
+    "num_channels",
+    "image_size",
+    "num_patches",
+    "vocab_size",
+    "max_position_embeddings",
+}
+
 
 def parse_config(content: Mapping[str, Any], source: str) -> ModelConfig:
     """The shape of a model from its `config.json`.
@@ -46,8 +60,17 @@ def parse_config(content: Mapping[str, Any], source: str) -> ModelConfig:
     model_type = content.get("model_type")
     if model_type not in ("siglip", "siglip2"):
         raise InvalidCheckpoint(f"{source} has model_type {model_type!r}; siglip and siglip2 are read here")
-    vision = _VISION_DEFAULTS | (content.get("vision_config") or {})
-    text = _TEXT_DEFAULTS | (content.get("text_config") or {})
+    vision, text = (
+        defaults | member(content, key, source)
+        for key, defaults in (("vision_config", _VISION_DEFAULTS), ("text_config", _TEXT_DEFAULTS))
+    )
+    for part, tower in (("vision_config", vision), ("text_config", text)):
+        unused = {"image_size"} if model_type == "siglip2" else {"num_patches"}
+        for key in sorted(_COUNTS & tower.keys() - unused):
+            if type(tower[key]) is not int or tower[key] < 1:
+                raise InvalidCheckpoint(
+                    f"{source}: {part}.{key} is {tower[key]!r}, expected a whole number from 1"
+                )
     _refuse_variants(vision, text, source)
     naflex = model_type == "siglip2"
     try:

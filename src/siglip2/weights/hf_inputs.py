@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from siglip2.config import ImagePreset, Lowercase, ModelConfig, Preprocessing
 from siglip2.errors import InvalidCheckpoint
-from siglip2.weights.json_file import read_json, write_json
+from siglip2.weights.json_file import member, read_json, write_json
 
 PREPROCESSOR_FILE = "preprocessor_config.json"
 _KEY = "siglip2_preprocessing"
@@ -36,10 +36,11 @@ def read_preprocessing(folder: Path) -> Preprocessing:
         return Preprocessing()
     content = read_json(path)
     for key in ("image_mean", "image_std"):
-        if any(value != 0.5 for value in content.get(key) or ()):
+        given = content.get(key) or ()
+        if any(value != 0.5 for value in (given if isinstance(given, list | tuple) else [given])):
             raise InvalidCheckpoint(f"{path}: {key} is {content[key]}, SigLIP 2 has 0.5 for every channel")
     if _KEY in content:
-        return _parse(content[_KEY], path)
+        return _parse(member(content, _KEY, path), path)
     resample = content.get("resample", _BILINEAR)
     if resample not in (_BILINEAR, _BICUBIC):
         raise InvalidCheckpoint(f"{path}: resample is {resample}, expected 2 (bilinear) or 3 (bicubic)")
@@ -59,7 +60,10 @@ def with_saved_size(config: ModelConfig, folder: Path) -> ModelConfig:
     if vision.naflex:
         budget = content.get("max_num_patches", vision.max_num_patches)
         return replace(config, vision=replace(vision, max_num_patches=budget))
-    size = (content.get("size") or {}).get("height")
+    given = content.get("size")
+    size = given if isinstance(given, int) else member(content, "size", path).get("height")
+    if size is not None and type(size) is not int:
+        raise InvalidCheckpoint(f"{path}: size is {given!r}, expected a whole number of pixels")
     if size and size // vision.patch_size == vision.position_grid:
         return replace(config, vision=replace(vision, image_size=size))
     return config

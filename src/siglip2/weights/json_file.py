@@ -1,6 +1,7 @@
 """Small JSON files beside the weights."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,20 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InvalidCheckpoint(f"{path} holds a {type(content).__name__}, expected an object")
     return content
+
+
+def member(content: Mapping[str, Any], key: str, source: Path | str) -> dict[str, Any]:
+    """An object within an object; empty where it is null or not there.
+
+    Raises:
+        InvalidCheckpoint: it is anything else.
+    """
+    found = content.get(key)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise InvalidCheckpoint(f"{source}: {key} is {found!r}, expected an object")
+    return found
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
