@@ -69,6 +69,11 @@ class VisionConfig:
         """Width of one attention head."""
         return self.width // self.num_heads
 
+    @property
+    def num_parameters(self) -> int:
+        """Exact number of parameters, the pooling head included."""
+        return _vision_parameters(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextConfig:
@@ -107,7 +112,7 @@ class ModelConfig:
     @property
     def num_parameters(self) -> int:
         """Exact number of parameters, scale and bias included."""
-        return _vision_parameters(self.vision) + _text_parameters(self.text, self.embed_dim) + 2
+        return self.vision.num_parameters + _text_parameters(self.text, self.embed_dim) + 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import pytest
 
 from siglip2.cli.main import run
 from siglip2.errors import InvalidInput
-from siglip2.recipes.cost import image_flops, stage_costs, text_flops
+from siglip2.recipes.cost import image_flops, stage_costs, state_bytes, text_flops
 from siglip2.recipes.nano import nano
 from siglip2.recipes.published import STEPS, base_patch16_256, base_patch16_naflex
 from siglip2.recipes.registry import RECIPES, find_recipe, override
@@ -52,6 +52,25 @@ def test_work_of_a_pair_equals_the_figure_of_the_profilers():
     model = base_patch16_256().model
     assert image_flops(model, 256) == pytest.approx(46.82e9, rel=0.03)
     assert text_flops(model) == pytest.approx(11.02e9, rel=0.03)
+
+
+def test_the_training_state_holds_decoder_heads_and_teacher():
+    """Counted by the modules themselves; 14.9 GiB for the paper's run."""
+    pytest.importorskip("torch")
+    from tests.train.tiny_recipes import tiny
+
+    from siglip2.train.objective import Objective
+
+    assert state_bytes(base_patch16_256()) / 2**30 == pytest.approx(14.9, abs=0.05)
+    recipe = tiny(base_patch16_256())
+    objective = Objective(recipe)
+    for index in range(2):
+        objective.enter(index, dict(objective.model.state_dict()))
+    model = recipe.model.num_parameters
+    learning = sum(each.numel() for each in objective.parameters() if each.requires_grad)
+    still = sum(each.numel() for each in objective.parameters() if not each.requires_grad)
+    assert sum(each.numel() for each in objective.model.parameters()) == model
+    assert state_bytes(recipe) == 4 * (4 * learning + still + model)
 
 
 def test_fields_are_changed_by_path():

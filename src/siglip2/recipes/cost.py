@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from siglip2.config import ModelConfig
-from siglip2.recipes.recipe import LossWeights, Recipe, Stage
+from siglip2.recipes.recipe import LossWeights, Recipe, SelfSupervision, Stage
 
 H100_FLOPS = 989e12
 """Dense bfloat16 peak of an H100 SXM, as its maker states it."""
@@ -84,8 +84,45 @@ def stage_costs(recipe: Recipe) -> list[StageCost]:
 
 
 def state_bytes(recipe: Recipe) -> int:
-    """Weights, gradients, two moments and the average, in float32: what a step needs beside activations."""
-    return 4 * 5 * recipe.model.num_parameters
+    """What a step needs beside activations, in float32, in the stage that needs most of it.
+
+    Weights, gradients and two moments of all that learns, as if nothing were locked: the model, the
+    captioning decoder, the heads of the self-supervised losses. Besides, the model's average, the teacher of
+    those losses, and the copy that curation compares with. A larger model that teaches is not counted.
+    """
+    model = recipe.model
+    begun, most = False, 0
+    for stage in recipe.stages:
+        learning, still = model.num_parameters, model.num_parameters
+        if stage.losses.locca:
+            learning += _decoder_parameters(model)
+        elif begun:
+            still += _decoder_parameters(model)
+        begun = begun or bool(stage.losses.locca)
+        if stage.losses.self_distillation or stage.losses.masked_prediction:
+            heads = 2 * _head_parameters(recipe.self_supervision, model.vision.width)
+            learning += heads + model.vision.width  # and what stands for a masked patch
+            still += heads + model.vision.num_parameters
+        if stage.curation is not None and stage.curation.teacher == "average":
+            still += model.num_parameters
+        most = max(most, 4 * learning + still)
+    return 4 * most
+
+
+def _decoder_parameters(model: ModelConfig) -> int:
+    """Of `network/decoder.py`: half the blocks of the text tower, with cross-attention and own tables."""
+    width, text = model.text.width, model.text
+    attention = 6 * width * width + 2 * model.vision.width * width
+    block = attention + 6 * width + 2 * width * text.mlp_dim + text.mlp_dim + width
+    tables = (2 * text.vocab_size + 1 + text.context_length) * width
+    return (text.depth + 1) // 2 * block + tables + 2 * width
+
+
+def _head_parameters(settings: SelfSupervision, width: int) -> int:
+    """Of one `network/projection_head.py`."""
+    hidden, bottleneck = settings.hidden, settings.bottleneck
+    layers = (width + 1) * hidden + (hidden + 1) * hidden + (hidden + 1) * bottleneck
+    return layers + settings.prototypes * bottleneck
 
 
 def _tokens(recipe: Recipe, stage: Stage) -> int:
