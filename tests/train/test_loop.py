@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from siglip2.errors import Siglip2Error
+from siglip2.train.begun_with import FILE
 from siglip2.train.checkpoints import Checkpoints, load_tensors
 from siglip2.train.loop import train
 
@@ -59,5 +60,6 @@ def test_a_state_of_another_recipe_is_refused_with_a_sentence(tiny_recipe, tiny_
     model = dataclasses.replace(
         tiny_recipe.model, vision=wider, text=dataclasses.replace(tiny_recipe.model.text, width=64)
     )
+    (tmp_path / FILE).unlink()  # as in the folder of a run from before it was kept
     with pytest.raises(Siglip2Error, match="does not fit this recipe"):
         train(dataclasses.replace(tiny_recipe, model=model), tiny_data, tokenize, tmp_path)

@@ -30,10 +30,11 @@ def all_recipes() -> dict[str, Recipe]:
 
 
 def tiny(recipe: Recipe) -> Recipe:
-    """The same on two made-up sources, 17 images a step."""
+    """The same on two made-up sources, 17 images a step; branches from the beginning."""
     flips = [source.flip for source in recipe.sources]
     return dataclasses.replace(
         recipe,
+        branch=None,
         model=MODEL,
         sources=(
             Source(name="classes", images_per_batch=12, flip=flips[0]),

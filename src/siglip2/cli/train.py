@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import logging
 import sys
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,15 +20,20 @@ def prepare_arguments(arguments: Sequence[str]) -> list[str]:
     prepared: list[str] = []
     changes: list[str] = []
     fields = {each.name for each in dataclasses.fields(Recipe)} - set(inspect.signature(train).parameters)
-    waiting = iter(arguments)
-    for argument in waiting:
+    waiting = deque(arguments)
+    while waiting:
+        argument = waiting.popleft()
         name, equals, value = argument.partition("=")
+        if name == "--change":
+            changes += [value] if equals else []
+            while waiting and not waiting[0].startswith("-"):
+                changes.append(waiting.popleft())
+            continue
         field = name.removeprefix("--").replace("-", "_")
         if name.startswith("--") and ("." in name or field in fields):
-            given = value if equals else next(waiting, None)
-            if given is None:
+            if not (equals or waiting):
                 raise InvalidInput(f"{name} needs a value")
-            changes.append(f"{name[2:]}={given}")
+            changes.append(f"{name[2:]}={value if equals else waiting.popleft()}")
         else:
             prepared.append(argument)
     return [*prepared, "--change", *changes] if changes else prepared
@@ -42,7 +48,7 @@ def train(
     dry_run: bool = False,
     change: tuple[str, ...] = (),
     steps: int | None = None,
-    model: str = "nano",
+    model: str | None = None,
     lock_images: bool = False,
     low_rank: int = 0,
     unchecked: bool = False,
@@ -67,7 +73,7 @@ def train(
         dry_run: print the expanded recipe, its stages and its cost, and train nothing.
         change: path=value of a field of the recipe.
         steps: number of steps, instead of the recipe's.
-        model: fine_tune only, the weights to begin from.
+        model: fine_tune only, the weights to begin from; the bundled nano where none are named.
         lock_images: fine_tune only, train the text tower alone (LiT).
         low_rank: fine_tune only, train matrices of this rank beside the weights (LoRA) and write them as an
             adapter beside the model.
@@ -84,12 +90,16 @@ def train(
     logging.basicConfig(level=logging.WARNING if live else logging.INFO, format="%(asctime)s %(message)s")
     chosen, checkpoint = _recipe(recipe, small, model, lock_images, low_rank)
     from siglip2.recipes.registry import override
+    from siglip2.recipes.validate import validate
 
-    if steps:
+    if steps is not None:
+        if steps < 1:
+            raise InvalidInput(f"--steps {steps}: it has to be 1 at least")
         warmup = min(chosen.schedule.warmup_steps, max(1, steps // 10))
         schedule = dataclasses.replace(chosen.schedule, num_steps=steps, warmup_steps=warmup)
         chosen = dataclasses.replace(chosen, schedule=schedule)
     chosen = override(chosen, dict(_split(each) for each in change))
+    validate(chosen, to_train=not dry_run)
     if dry_run:
         from siglip2.train.plan import plan
 
@@ -113,7 +123,9 @@ def train(
     from siglip2.train.prepare import load_sources, prepare_tokenizer
     from siglip2.weights.load import load_checkpoint
 
-    if threads:
+    if threads is not None:
+        if threads < 1:
+            raise InvalidInput(f"--threads {threads}: it has to be 1 at least")
         torch.set_num_threads(threads)
     if device == "cpu":
         keep_freed_memory()
@@ -131,9 +143,16 @@ def train(
         if checkpoint.tokenizer is None:
             given = chosen.initial_weights
             raise InvalidInput(f"{given} has no vocabulary beside its weights; training needs theirs")
+        _check_fit(chosen, checkpoint.config)
         vocabulary = checkpoint.tokenizer
         initial = {name: torch.from_numpy(checkpoint.read(name).copy()) for name in checkpoint.tensors}
-    tokenize = TextPreprocessor(Tokenizer.from_file(vocabulary), chosen.model.text.context_length)
+    tokenizer, text = Tokenizer.from_file(vocabulary), chosen.model.text
+    if tokenizer.vocab_size > text.vocab_size:
+        raise InvalidInput(
+            f"{vocabulary} has {tokenizer.vocab_size} pieces, more than the {text.vocab_size} of "
+            "--model.text.vocab_size: take it away, or set that to as many"
+        )
+    tokenize = TextPreprocessor(tokenizer, text.context_length)
     callbacks = _callbacks(chosen, run, log_to, live) if ranks.first else []
     weights = run_training(
         chosen,
@@ -143,11 +162,13 @@ def train(
         ranks=ranks,
         initial=initial,
         checked=not unchecked,
+        data_folder=data,
         callbacks=callbacks,
     )
     if ranks.first:
         folder = export or run / "model"
-        export_model(stage_config(chosen, len(chosen.stages) - 1), weights, vocabulary, folder)
+        config = stage_config(chosen, len(chosen.stages) - 1)
+        export_model(config, weights, vocabulary, folder)
         print(folder)
 
 
@@ -171,10 +192,27 @@ def _callbacks(recipe, run: Path, log_to: tuple[str, ...], live: bool) -> list:
     return found
 
 
-def _recipe(name: str, small: bool, model: str, lock_images: bool, low_rank: int):
+def _check_fit(recipe, config) -> None:
+    """Whether initial weights are of the shape that a recipe trains."""
+    from siglip2.train.begun_with import differences
+
+    found = differences(dataclasses.asdict(config), dataclasses.asdict(recipe.model))
+    if found:
+        listed = ", ".join(f"{path} {theirs} and not {ours}" for path, (theirs, ours) in found.items())
+        raise InvalidInput(
+            f"{recipe.initial_weights} has {listed} as the recipe: change its model by --model.FIELD VALUE, "
+            "or begin from other weights"
+        )
+
+
+def _recipe(name: str, small: bool, model: str | None, lock_images: bool, low_rank: int):
     """A recipe by name, and the weights that it begins from."""
     if small and name != "nano":
         raise InvalidInput("--small is for nano only")
+    only = {"--model": model is not None, "--lock-images": lock_images, "--low-rank": low_rank != 0}
+    if name != "fine_tune" and (given := [option for option, used in only.items() if used]):
+        raise InvalidInput(f"{', '.join(given)}: for fine_tune only, not {name}")
+    model = model or "nano"
     if name == "fine_tune":
         from siglip2.recipes.fine_tune import fine_tune
         from siglip2.weights.load import load_checkpoint

@@ -91,7 +91,8 @@ def base_patch16_512() -> Recipe:
 def base_patch16_naflex() -> Recipe:
     """Native aspect ratios: from 90 % of a run without self-supervision, the rest stretched 3.75 times.
 
-    At 1,024 tokens the batch is halved and twice as many steps are taken, so that the examples stay the same.
+    Differs from the paper: at 1,024 tokens it halves the batch and takes twice as many steps. Here every
+    length has the same batch; the examples, and so the cost, are the same.
     """
     captions, _ = _weights("base")
     return replace(

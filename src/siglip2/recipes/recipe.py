@@ -153,6 +153,9 @@ class Stage:
 class Branch:
     """Where a run begins that does not begin from nothing.
 
+    For the plan and its cost: the trainer takes no weights of another run at a share of its steps and
+    stretches no schedule, so that it refuses recipes with a branch.
+
     Attributes:
         recipe: the run whose weights and optimiser state are taken.
         share: at which share of its steps.

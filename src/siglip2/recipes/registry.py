@@ -41,38 +41,60 @@ def find_recipe(name: str) -> Recipe:
 def override(recipe: Recipe, changes: Mapping[str, str]) -> Recipe:
     """A recipe with fields changed by dotted path, such as `optimizer.learning_rate` or `stages.1.begin`.
 
+    All changes are made before the recipe is looked at, so that their order does not matter.
+
     Raises:
         InvalidInput: a path leads nowhere, or its value does not fit.
     """
+    tree: dict[str, Any] = {}
     for path, value in changes.items():
-        recipe = _changed(recipe, path.replace("-", "_").split("."), value, path)
-    return recipe
+        *above, last = path.replace("-", "_").split(".")
+        node = tree
+        for name in above:
+            node = node.setdefault(name, {})
+            if not isinstance(node, dict):
+                raise InvalidInput(f"--{path}: {name} is changed as a whole as well")
+        if isinstance(node.get(last), dict):
+            raise InvalidInput(f"--{path}: fields of {last} are changed as well")
+        node[last] = value
+    return _changed(recipe, tree, ())
 
 
-def _changed(node: Any, names: list[str], value: str, path: str) -> Any:
-    name, *rest = names
+def _changed(node: Any, changes: Mapping[str, Any], above: tuple[str, ...]) -> Any:
+    """A node with all of its changes at once: fields that have to fit each other can be changed together."""
+    paths = {name: ".".join((*above, name)) for name in changes}
     if isinstance(node, tuple):
-        if not name.isdecimal() or int(name) >= len(node):
-            raise InvalidInput(f"--{path}: {name} is not one of the places 0 to {len(node) - 1}")
-        place = int(name)
-        new = _changed(node[place], rest, value, path) if rest else _parsed(value, type(node[place]), path)
-        return (*node[:place], new, *node[place + 1 :])
+        places = list(node)
+        for name, change in changes.items():
+            if not name.isdecimal() or int(name) >= len(node):
+                raise InvalidInput(f"--{paths[name]}: {name} is not one of the places 0 to {len(node) - 1}")
+            place = int(name)
+            places[place] = _value(node[place], type(node[place]), change, (*above, name))
+        return tuple(places)
     if not dataclasses.is_dataclass(node) or isinstance(node, type):
-        raise InvalidInput(f"--{path}: there is nothing below {'.'.join(path.split('.')[: -len(names)])}")
+        raise InvalidInput(f"--{next(iter(paths.values()))}: there is nothing below {'.'.join(above)}")
     fields = {each.name: each for each in dataclasses.fields(node)}
-    if name not in fields:
-        close = get_close_matches(name, fields, n=1)
-        hint = f", did you mean {close[0]}?" if close else f"; there are {', '.join(fields)}"
-        raise InvalidInput(f"--{path}: a recipe has no {name}{hint}")
-    current = getattr(node, name)
-    if rest:
-        new = _changed(current, rest, value, path)
-    else:
-        new = _parsed(value, typing.get_type_hints(type(node))[name], path)
+    for name in changes:
+        if name not in fields:
+            close = get_close_matches(name, fields, n=1)
+            hint = f", did you mean {close[0]}?" if close else f"; there are {', '.join(fields)}"
+            raise InvalidInput(f"--{paths[name]}: a recipe has no {name}{hint}")
+    kinds = typing.get_type_hints(type(node))
+    new = {
+        name: _value(getattr(node, name), kinds[name], change, (*above, name))
+        for name, change in changes.items()
+    }
     try:
-        return dataclasses.replace(node, **{name: new})
-    except ValueError as error:
-        raise InvalidInput(f"--{path} {value}: {error}") from error
+        return dataclasses.replace(node, **new)
+    except (ValueError, ZeroDivisionError) as error:
+        given = " ".join(f"--{paths[name]} {each}" for name, each in changes.items() if isinstance(each, str))
+        raise InvalidInput(f"{given or '.'.join(above)}: {error}") from error
+
+
+def _value(current: Any, kind: Any, change: Any, names: tuple[str, ...]) -> Any:
+    if isinstance(change, dict):
+        return _changed(current, change, names)
+    return _parsed(change, kind, ".".join(names))
 
 
 def _parsed(value: str, kind: Any, path: str) -> Any:
@@ -82,8 +104,10 @@ def _parsed(value: str, kind: Any, path: str) -> Any:
             raise InvalidInput(f"--{path} {value}: it must be one of {', '.join(options)}")
         return value
     if typing.get_origin(kind) is tuple:
-        inner = options[0]
-        return tuple(_parsed(part, inner, path) for part in value.split(",") if part)
+        found = tuple(_parsed(part, options[0], path) for part in value.split(",") if part)
+        if Ellipsis not in options and len(found) != len(options):
+            raise InvalidInput(f"--{path} {value}: it takes {len(options)} values with commas between them")
+        return found
     if type(None) in options:
         return None if value.lower() == "none" else _parsed(value, options[0], path)
     try:

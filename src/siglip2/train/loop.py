@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from siglip2.data.source import CaptionedSource
 from siglip2.errors import Siglip2Error
 from siglip2.recipes.recipe import Recipe
+from siglip2.recipes.validate import validate
 from siglip2.train.ahead import Preparation, prepare_ahead, workers_for
 from siglip2.train.batches import Tokenize, finish_views
 from siglip2.train.cached_pairs import backward_in_parts
@@ -48,6 +49,7 @@ def train(
     stop_after: int | None = None,
     initial: Mapping[str, Tensor] | None = None,
     checked: bool = True,
+    data_folder: Path | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> dict[str, Tensor]:
     """Train to the end of the recipe, or resume a run that was stopped; returns the averaged weights.
@@ -66,11 +68,13 @@ def train(
         stop_after: save and stop at this step.
         initial: weights to begin from.
         checked: stop where initial weights do not tell true pairs from shuffled ones.
+        data_folder: where the data come from, so that the run does not go on with others.
         callbacks: see log entries, beside the log itself.
 
     Raises:
         NotSane: initial weights do not fit the data.
-        InvalidInput: a stage is taught by a model that is not named or not usable.
+        InvalidInput: the recipe does not hold together, or is not what the run was begun with; a stage is
+            taught by a model that is not named or not usable.
         NotFinite: three steps in a row had gradients that are not finite, or stand out by far.
         Stopped: the process was asked to stop.
     """
@@ -78,9 +82,10 @@ def train(
     # Set to what it is: until then MKL takes fewer threads when the machine is busy, and sums of other parts
     # differ in their last bits.
     torch.set_num_threads(torch.get_num_threads())
+    validate(recipe, to_train=True)
     ranks = ranks or Ranks(device=device)
     run.mkdir(parents=True, exist_ok=True)
-    state = RunState(recipe, run, ranks, initial)
+    state = RunState(recipe, run, ranks, initial, data_folder)
     if state.step and ranks.first:
         logger.info("resumed %s at step %d", run, state.step)
 

@@ -16,6 +16,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from siglip2.errors import InvalidInput
 from siglip2.recipes.recipe import Parallel
 
 
@@ -118,9 +119,18 @@ def join_ranks(device: str, kind: Parallel) -> Ranks:
     """The process group that `torchrun` describes in the environment; one process without it.
 
     Args:
-        device: `cpu` or `cuda`.
+        device: `cpu`, `cuda` or one of several, such as `cuda:1`.
         kind: see `Recipe.parallel`.
+
+    Raises:
+        InvalidInput: a device that is not there.
     """
+    name, _, number = device.partition(":")
+    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if name not in there or (number and not number.isdecimal()):
+        raise InvalidInput(f"--device {device}: expected cpu, cuda, or one of several, such as cuda:1")
+    if not int(number or 0) < there[name]:
+        raise InvalidInput(f"--device {device}: torch sees {there[name]} devices of this kind")
     if "WORLD_SIZE" not in os.environ:
         return Ranks(device=device, kind=kind)
     if device == "cuda":

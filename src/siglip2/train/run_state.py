@@ -6,7 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from siglip2.errors import InvalidInput
 from siglip2.recipes.recipe import LossWeights, Recipe
+from siglip2.train.begun_with import check_begun_with
 from siglip2.train.checkpoints import Checkpoints, State
 from siglip2.train.lora import add_low_rank
 from siglip2.train.objective import Distilled, Objective
@@ -25,7 +27,14 @@ class RunState:
         step: how many are done.
     """
 
-    def __init__(self, recipe: Recipe, run: Path, ranks: Ranks, initial: Mapping[str, Tensor] | None):
+    def __init__(
+        self,
+        recipe: Recipe,
+        run: Path,
+        ranks: Ranks,
+        initial: Mapping[str, Tensor] | None,
+        data_folder: Path | None = None,
+    ):
         """Begin a run, or read its last state.
 
         Args:
@@ -33,9 +42,16 @@ class RunState:
             run: folder of the run.
             ranks: of the run.
             initial: weights to begin from.
+            data_folder: of the training data, if it is known.
+
+        Raises:
+            InvalidInput: the run was begun with something else, has gone further than it is to go, or nothing
+                is called as `locked` says.
         """
         self.recipe, self.ranks, self.step = recipe, ranks, 0
         self.checkpoints = Checkpoints(run, keep=recipe.keep_checkpoints)
+        resumed = bool(self.checkpoints.steps)
+        check_begun_with(recipe, run, data=data_folder, resumed=resumed, first=ranks.first)
         self.norms = torch.zeros(2)  # running mean of gradient norms in this stage, and how many
         self.objective = _fresh(recipe, ranks, initial)
         self.module: nn.Module = self.objective
@@ -45,6 +61,11 @@ class RunState:
         self.optimizers: list[torch.optim.Optimizer] = []
         if steps := self.checkpoints.steps:
             self.step = steps[-1]
+            if self.step > recipe.schedule.num_steps:
+                raise InvalidInput(
+                    f"{run} has gone {self.step} steps already, and {recipe.schedule.num_steps} were asked "
+                    "for: name another folder for a shorter run"
+                )
             self._enter_up_to(recipe.stage_at(max(0, self.step - 1)))
             state = self.tensors()
             self.checkpoints.load(self.step, state)
@@ -138,6 +159,13 @@ class RunState:
 
 def _fresh(recipe: Recipe, ranks: Ranks, initial: Mapping[str, Tensor] | None) -> Objective:
     objective = Objective(recipe).to(ranks.device)
+    names = [name for name, _ in objective.model.named_parameters()]
+    for beginning in recipe.locked:
+        if not any(name.startswith(beginning) for name in names):
+            raise InvalidInput(
+                f"locked is {beginning}, with which no parameter's name begins; names begin with "
+                "vision_model., text_model., logit_scale and logit_bias"
+            )
     if initial is not None:
         objective.model.load_state_dict(initial)
     if recipe.low_rank is not None:
