@@ -10,11 +10,13 @@ from transformers import AutoTokenizer
 
 import siglip2
 from siglip2.cli.main import run
+from siglip2.config import Preprocessing
 from siglip2.data.folder import captioned_folder
 from siglip2.errors import InvalidInput
 from siglip2.recipes.fine_tune import fine_tune
 from siglip2.train.loop import train
 from siglip2.train.sanity import NotSane
+from siglip2.weights.load import load_checkpoint, save_checkpoint
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 60, 220), "grey": (128, 128, 128)}
 
@@ -60,9 +62,22 @@ def test_a_folder_of_photos_becomes_a_model_that_classifies(tmp_path, capsys):
     assert np.mean(right) > 0.7
 
 
-def nano_weights():
-    from siglip2.weights.load import load_checkpoint
+def test_a_model_keeps_its_preprocessing(tmp_path, capsys):
+    """Trained on texts as it lower-cases them, and exported with both of its settings."""
+    checkpoint = load_checkpoint("nano")
+    base = dataclasses.replace(
+        checkpoint, preprocessing=Preprocessing(image_preset="timm", lowercase="unicode")
+    )
+    save_checkpoint(base, tmp_path / "base")
+    write_folder(tmp_path / "photos")
+    arguments = ["train", "fine_tune", "--model", str(tmp_path / "base"), "--data", str(tmp_path / "photos")]
+    arguments += ["--run", str(tmp_path / "run"), "--steps", "1", "--unchecked"]
+    assert run([*arguments, "--sources.0.images_per_batch", "4"]) == 0
+    tuned = load_checkpoint(capsys.readouterr().out.strip())
+    assert tuned.preprocessing == base.preprocessing
 
+
+def nano_weights():
     checkpoint = load_checkpoint("nano")
     weights = {name: torch.from_numpy(checkpoint.read(name).copy()) for name in checkpoint.tensors}
     return checkpoint, weights

@@ -113,6 +113,7 @@ def train(
         import torch
     except ModuleNotFoundError:
         raise InvalidInput("training needs torch: pip install 'siglip2[train]'") from None
+    from siglip2.config import Preprocessing
     from siglip2.inputs.text import TextPreprocessor
     from siglip2.inputs.tokenizer import Tokenizer
     from siglip2.train.allocator import keep_freed_memory
@@ -134,6 +135,7 @@ def train(
     initial = None
     if checkpoint is None and chosen.initial_weights:
         checkpoint = load_checkpoint(chosen.initial_weights)
+    preprocessing = Preprocessing()
     if checkpoint is None:
         vocabulary = run / "tokenizer.json"
         if ranks.first:
@@ -144,7 +146,7 @@ def train(
             given = chosen.initial_weights
             raise InvalidInput(f"{given} has no vocabulary beside its weights; training needs theirs")
         _check_fit(chosen, checkpoint.config)
-        vocabulary = checkpoint.tokenizer
+        vocabulary, preprocessing = checkpoint.tokenizer, checkpoint.preprocessing
         initial = {name: torch.from_numpy(checkpoint.read(name).copy()) for name in checkpoint.tensors}
     tokenizer, text = Tokenizer.from_file(vocabulary), chosen.model.text
     if tokenizer.vocab_size > text.vocab_size:
@@ -152,7 +154,7 @@ def train(
             f"{vocabulary} has {tokenizer.vocab_size} pieces, more than the {text.vocab_size} of "
             "--model.text.vocab_size: take it away, or set that to as many"
         )
-    tokenize = TextPreprocessor(tokenizer, text.context_length)
+    tokenize = TextPreprocessor(tokenizer, text.context_length, preprocessing.lowercase)
     callbacks = _callbacks(chosen, run, log_to, live) if ranks.first else []
     weights = run_training(
         chosen,
@@ -168,7 +170,7 @@ def train(
     if ranks.first:
         folder = export or run / "model"
         config = stage_config(chosen, len(chosen.stages) - 1)
-        export_model(config, weights, vocabulary, folder)
+        export_model(config, weights, vocabulary, folder, preprocessing=preprocessing)
         print(folder)
 
 

@@ -55,7 +55,9 @@ class LargerModel:
         self.model.load_state_dict(weights)
         self.model.requires_grad_(False).eval().to(device)
         tokenizer = Tokenizer.from_file(checkpoint.tokenizer)
-        self._tokenize = TextPreprocessor(tokenizer, checkpoint.config.text.context_length)
+        self._tokenize = TextPreprocessor(
+            tokenizer, checkpoint.config.text.context_length, checkpoint.preprocessing.lowercase
+        )
         self._device = device
         self._of_pictures: dict[str, Tensor] = {}
         self._of_texts: dict[str, Tensor] = {}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from siglip2.errors import Siglip2Error
+from siglip2.inputs.text import TextPreprocessor
 from siglip2.train.batches import Tokenize, Views
 from siglip2.train.parallel import Ranks
 
@@ -87,7 +88,8 @@ def _fault_of_inputs(views: Views, texts: Sequence[str], tokenize: Tokenize | No
     padded = (views.ids == 0).int().sum(dim=1) == views.ids.shape[1] - 1 - ends.argmax(dim=1)
     if not bool((ends.any(dim=1) & padded).all()) or not bool(((last == 0) | (last == 1)).all()):
         return "padding: captions have to end with one end token (1) and be padded with 0 to the full length"
-    if tokenize is not None and texts:
+    as_written = isinstance(tokenize, TextPreprocessor) and tokenize.lowercase == "none"
+    if tokenize is not None and texts and not as_written:
         lower = [text.encode().lower().decode() for text in texts]
         if (tokenize(texts) != tokenize(lower)).any():
             return "case: captions are not lower-cased, and it has only seen lower case"
