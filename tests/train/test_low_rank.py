@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -117,14 +118,15 @@ def test_peft_reads_the_adapter_over_the_checkpoint_in_transformers(tuned, tiny_
     write_hf(Checkpoint.from_tensors(tiny_recipe.model, tensors), tmp_path / "hf")
     theirs = transformers.AutoModel.from_pretrained(tmp_path / "hf")
     adapter = PeftModel.from_pretrained(theirs, run / "adapter").eval()
+    inside: Any = adapter.base_model.model
     plain = SigLIP2(tiny_recipe.model)
     plain.load_state_dict(found)
     pixels, ids = torch.randn(3, 3, 16, 16), torch.randint(0, 64, (3, 8))
     with torch.no_grad():
         ours = plain.vision_model(patchify(pixels, 8)).pooled, plain.text_model(ids).pooled
         beside = (
-            adapter.base_model.model.vision_model(pixel_values=pixels).pooler_output,
-            adapter.base_model.model.text_model(ids).pooler_output,
+            inside.vision_model(pixel_values=pixels).pooler_output,
+            inside.text_model(ids).pooler_output,
         )
     torch.testing.assert_close(beside, ours, atol=1e-5, rtol=1e-5)
     names = dict(adapter.merge_and_unload().named_parameters())
