@@ -59,7 +59,7 @@ def served(home, tmp_path, monkeypatch, capsys):
         def listen(app, **options):
             key = re.search(r"sg2_[\w-]{43}", capsys.readouterr().out)
             headers = {"Authorization": f"Bearer {key[0]}"} if key else {}
-            with TestClient(app, headers=headers) as caller:
+            with TestClient(app, "http://127.0.0.1:8000", headers=headers) as caller:
                 check(caller, key is not None)
             asked.append(options["host"])
 

@@ -25,7 +25,7 @@ def test_spans(encoder):
         transport = httpx.ASGITransport(app)
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+            httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
         ):
             headers = {"Authorization": "Bearer sg2_secret"}
             body = {"input": data_url(), "labels": ["a secret label"]}

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,13 +68,14 @@ def serve(
     try:
         import uvicorn
 
+        from siglip2.serve.addresses import is_loopback
         from siglip2.serve.app import create_app
         from siglip2.serve.logs import start_logging
         from siglip2.serve.models import parse_models
         from siglip2.serve.settings import FetchSettings, Prices, ServeSettings
     except ModuleNotFoundError as error:
         raise InvalidInput(f"serving needs {error.name}: pip install 'siglip2[serve]'") from error
-    if open and not _is_loopback(host):
+    if open and not is_loopback(host):
         raise InvalidInput(f"--open lets anybody in and is for loopback addresses only, not for {host}")
     url = database or f"sqlite:///{default_database()}"
     try:
@@ -202,12 +203,3 @@ def _named_paths(given: tuple[str, ...]) -> dict[str, Path]:
             )
         paths[name] = Path(path)
     return paths
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

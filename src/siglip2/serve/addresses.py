@@ -56,3 +56,9 @@ def parse_address(text: str) -> Address | None:
         return ip_address(text)
     except ValueError:
         return None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, named or as an address, is this machine itself."""
+    address = parse_address(host)
+    return host == "localhost" if address is None else address.is_loopback

@@ -28,6 +28,7 @@ from siglip2.serve.metrics import Metrics
 from siglip2.serve.models import Models
 from siglip2.serve.mounts import Mounts
 from siglip2.serve.notices import NoticeDoor
+from siglip2.serve.open_door import OpenDoor
 from siglip2.serve.rates import RateLimiter
 from siglip2.serve.routes import (
     account_pages,
@@ -160,7 +161,9 @@ def create_app(
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
-    if database is not None:
+    if database is None:
+        app.add_middleware(OpenDoor, settings=settings.sign_in)
+    else:
         app.add_middleware(NoticeDoor)
         app.add_middleware(CookieDoor, settings=settings.sign_in)
     app.add_middleware(Gate, settings=settings, metrics=metrics)

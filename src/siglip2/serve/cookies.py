@@ -47,8 +47,7 @@ class CookieDoor:
             return
         refusal = self._refusal(request, token, begins)
         if refusal is not None:
-            answer = Response(json.dumps(refusal.body()), refusal.status, media_type="application/json")
-            await answer(scope, receive, send)
+            await answer_refusal(refusal, scope, receive, send)
             return
         if not begins:
             headers = MutableHeaders(scope=scope)
@@ -58,10 +57,8 @@ class CookieDoor:
     def _refusal(self, request: Request, token: str | None, begins: bool) -> ApiError | None:
         if request.method in SAFE:
             return None
-        if not _is_ours(request, self.settings):
-            return ApiError(
-                403, "permission_error", "wrong_origin", "This request comes from a page of another site."
-            )
+        if not is_ours(request, self.settings):
+            return wrong_origin()
         if begins:
             return None
         sent = request.headers.get(CSRF_HEADER, "")
@@ -116,8 +113,21 @@ def base_url(request: Request, settings: SignInSettings) -> str:
     return f"{request.url.scheme}://{request.url.netloc}".lower()
 
 
-def _is_ours(request: Request, settings: SignInSettings) -> bool:
+def is_ours(request: Request, settings: SignInSettings) -> bool:
+    """Whether a request comes from our own pages, or from a program, which says nothing of it."""
     headers: Headers = request.headers
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return False
     return headers.get("origin", ours := base_url(request, settings)).lower() == ours
+
+
+def wrong_origin() -> ApiError:
+    """403: a page of another site sends it."""
+    message = "This request comes from a page of another site."
+    return ApiError(403, "permission_error", "wrong_origin", message)
+
+
+async def answer_refusal(refusal: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with a failure, for a door before the routes."""
+    answer = Response(json.dumps(refusal.body()), refusal.status, media_type="application/json")
+    await answer(scope, receive, send)
