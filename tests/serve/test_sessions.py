@@ -303,6 +303,19 @@ def test_attempts_are_limited(start):
         assert ups == [*[201] * 5, 429]
 
 
+@pytest.mark.parametrize(
+    "other", ['prefs={"a":1}', "name=José", "flag", "foo(bar)=1", "x@y=1", "a=b=c", "=", ";;", "siglip2x=1"]
+)
+def test_cookies_of_others_beside_ours(site, other):
+    with httpx.Client(base_url=site.url, trust_env=False) as client:
+        sign_up(client, "beside@example.org")
+        token = sign_in(client, "beside@example.org").cookies["siglip2"]
+    for cookies in (f"{other}; siglip2={token}", f"siglip2={token}; {other}"):
+        headers = {b"cookie": cookies.encode()}
+        said = httpx.get(f"{site.url}/account/session", headers=headers, trust_env=False).json()
+        assert said["account"]["email"] == "beside@example.org"
+
+
 def test_sign_up_can_be_closed_and_https_hardens_the_cookie(start):
     settings = SignInSettings(sign_up=False, public_url="https://photos.example")
     server = start(ServeSettings(sign_in=settings))

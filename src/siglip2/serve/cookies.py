@@ -7,7 +7,6 @@ ours is refused. A request with a key in its header needs none of this: other si
 
 import hmac
 import json
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -74,12 +73,8 @@ class CookieDoor:
 
 def cookie_token(request: Request, settings: SignInSettings) -> str | None:
     """The session's token that a browser has sent; None if there is none that could be one."""
-    try:
-        cookies = SimpleCookie(request.headers.get("cookie", ""))
-    except CookieError:
-        return None
-    morsel = cookies.get(cookie_name(request, settings))
-    return morsel.value if morsel is not None and morsel.value.startswith(SESSION_PREFIX) else None
+    token = request.cookies.get(cookie_name(request, settings), "")
+    return token if token.startswith(SESSION_PREFIX) else None
 
 
 def set_cookie(response: Response, request: Request, settings: SignInSettings, token: str | None) -> None:
