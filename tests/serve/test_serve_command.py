@@ -6,7 +6,7 @@ import pytest
 import uvicorn
 
 from siglip2.cli import main
-from siglip2.errors import InvalidInput
+from siglip2.errors import InvalidInput, Siglip2Error
 from siglip2.serve import app as serve_app
 from siglip2.serve.settings import ServeSettings
 
@@ -78,3 +78,15 @@ def test_a_model_from_a_folder_keeps_the_folder_to_itself(started, tmp_path):
 def test_mistakes(started, arguments, message):
     with pytest.raises(InvalidInput, match=message):
         started(*arguments)
+
+
+def test_a_start_that_fails_leaves_the_key_to_the_next(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(uvicorn, "run", lambda app, **options: None)
+    url = f"sqlite:///{tmp_path / 'accounts.sqlite'}"
+    with pytest.raises(Siglip2Error):
+        main.run(["serve", "no-such-model", "--database", url])
+    monkeypatch.setattr(serve_app, "create_app", lambda settings: settings)
+    main.run(["serve", "--database", url])
+    assert "your key, shown this once: sg2_" in capsys.readouterr().out
+    main.run(["serve", "--database", url])
+    assert "your key" not in capsys.readouterr().out

@@ -1,7 +1,6 @@
 """`siglip2 serve`: the HTTP service, with accounts, and a key on the first start."""
 
 import re
-import sys
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,17 +108,15 @@ def serve(
             ports=frozenset(fetch_ports),
         ),
     )
-    key = None if open else first_key(url)
     if ray:
-        _serve_on_ray(settings, host, port, welcome(host, port, open=open, key=key))
+        _serve_on_ray(settings, host, port)
         return
     app = create_app(settings)
     if telemetry:
         from siglip2.serve.telemetry import trace
 
         trace(app)
-    print(welcome(host, port, open=open, key=key), flush=True)
-    sys.stdout.flush()
+    _greet(settings, host, port)
     start_logging()
     uvicorn.run(
         app,
@@ -133,7 +130,13 @@ def serve(
     )
 
 
-def _serve_on_ray(settings: "ServeSettings", host: str, port: int, greeting: str) -> None:
+def _greet(settings: "ServeSettings", host: str, port: int) -> None:
+    """Make the first key and print it, once nothing else can fail: it is not to be had again."""
+    key = None if settings.open else first_key(settings.database)
+    print(welcome(host, port, open=settings.open, key=key), flush=True)
+
+
+def _serve_on_ray(settings: "ServeSettings", host: str, port: int) -> None:
     try:
         from ray import serve as ray_serve  # pyright: ignore[reportMissingImports]
 
@@ -142,7 +145,7 @@ def _serve_on_ray(settings: "ServeSettings", host: str, port: int, greeting: str
         raise InvalidInput(f"--ray needs {error.name}: pip install 'siglip2[ray]'") from error
     application = build(settings)
     ray_serve.start(http_options={"host": host, "port": port})
-    print(greeting, flush=True)
+    _greet(settings, host, port)
     ray_serve.run(application, name="siglip2", route_prefix="/", blocking=True)
 
 
