@@ -4,15 +4,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, func, select, update
 
-from siglip2.serve.accounts.account_keys import add_key
+from siglip2.serve.accounts.account_keys import add_key, last_days
 from siglip2.serve.accounts.charging import Bill, release, reserve, settle
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.ledger import find_errors
 from siglip2.serve.accounts.limits import OverHardLimit, read_limits, set_limits
 from siglip2.serve.accounts.store import create_account
-from siglip2.serve.accounts.tables import Usage
+from siglip2.serve.accounts.tables import DayCost, Usage
 
 PASSWORD = "correct horse battery"
 
@@ -81,9 +81,45 @@ def test_account_limit_counts_all_keys_and_the_month_alone(database):
     with pytest.raises(OverHardLimit):
         reserve(database, bill(account_id, other, 1))
     with database.transaction() as session:
-        (row,) = session.scalars(select(Usage.id)).all()
-        session.execute(update(Usage).where(Usage.id == row).values(day="2001-01-31"))
+        session.execute(update(DayCost).values(day="2001-01-31"))
     assert isinstance(reserve(database, bill(account_id, other)), int)
+
+
+def test_no_request_adds_up_the_usage(database):
+    """A month may have a million rows of it, and every request asks while others wait for their turn."""
+    account_id, key_id = make(database, soft_limit=150, hard_limit=10_000)
+    set_limits(database, account_id, soft=150, hard=10_000)
+    asked, said = bill(account_id, key_id), []
+    event.listen(database.engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+    for _ in range(3):
+        hold = reserve(database, asked)
+        assert isinstance(hold, int)
+        settle(database, asked, hold, b"", "x")
+    days = last_days(database, account_id)
+    assert read_limits(database, account_id).spent == 300
+    assert said
+    assert not [each for each in said if "FROM usage" in each]
+    with database.reading() as session:
+        groups = (Usage.key_id, Usage.day)
+        used = select(*groups, func.sum(Usage.cost)).group_by(*groups).order_by(*groups)
+        kept = select(DayCost.key_id, DayCost.day, DayCost.cost).order_by(DayCost.key_id, DayCost.day)
+        rows = session.execute(kept).all()
+        assert session.execute(used).all() == rows
+    assert days == {key_id: rows[-1].day}
+
+
+def test_many_at_once_add_up(database):
+    account_id, key_id = make(database)
+    asked = bill(account_id, key_id)
+
+    def once(_):
+        hold = reserve(database, asked)
+        assert isinstance(hold, int)
+        settle(database, asked, hold, b"", "x")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(once, range(24)))
+    assert read_limits(database, account_id).spent == 2400
 
 
 def test_over_http(server):

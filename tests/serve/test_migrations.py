@@ -1,5 +1,6 @@
 """Migrations make the tables that the code has, from every earlier shape, and back; on both databases."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from siglip2.serve.accounts import database as database_module
+from siglip2.serve.accounts.account_keys import last_days
 from siglip2.serve.accounts.database import Database
+from siglip2.serve.accounts.limits import read_limits
 from siglip2.serve.accounts.store import grant
 from siglip2.serve.accounts.tables import Table
 
@@ -53,6 +56,32 @@ def test_an_older_database_keeps_its_rows(database):
     assert grant(database, "ada@example.org", 5) == 5
     with pytest.raises(DBAPIError), database.engine.begin() as connection:
         connection.execute(text("DELETE FROM entries"))  # the triggers came along
+
+
+def test_days_are_summed_from_the_usage_so_far(database):
+    today = datetime.now(UTC).date().isoformat()
+    go(database, "0003")
+    with database.engine.begin() as connection:
+        connection.execute(ROW)
+        for key in (1, 2):
+            connection.execute(
+                text(
+                    "INSERT INTO api_keys (id, account_id, name, shown, key_hash, scopes, created_at)"
+                    " VALUES (:key, 1, 'k', 's', :hash, 'embed', '2026-01-01 00:00:00')"
+                ),
+                {"key": key, "hash": str(key)},
+            )
+        for key, day, cost in ((1, "2025-12-31", 7), (1, today, 10), (1, today, 20), (2, today, 3)):
+            connection.execute(
+                text(
+                    "INSERT INTO usage (account_id, key_id, day, model, images, texts, cost)"
+                    " VALUES (1, :key, :day, 'm', 0, 1, :cost)"
+                ),
+                {"key": key, "day": day, "cost": cost},
+            )
+    database.migrate()
+    assert read_limits(database, 1).spent == 33
+    assert last_days(database, 1) == {1: today, 2: today}
 
 
 def test_down_and_up_again(database):

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from siglip2.errors import InvalidInput
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.keys import SCOPES, hash_key, make_key
-from siglip2.serve.accounts.tables import Account, ApiKey, Usage
+from siglip2.serve.accounts.tables import Account, ApiKey, DayCost
 
 MAX_KEYS = 100
 """Of one account that work."""
@@ -69,9 +69,9 @@ def list_keys(database: Database, account_id: int) -> list[ApiKey]:
 
 def last_days(database: Database, account_id: int) -> dict[int, str]:
     """The latest day (in UTC, as 2026-01-31) on which each key of an account was charged."""
-    query = select(Usage.key_id, func.max(Usage.day)).where(Usage.account_id == account_id)
+    query = select(DayCost.key_id, func.max(DayCost.day)).where(DayCost.account_id == account_id)
     with database.reading() as session:
-        rows = session.execute(query.group_by(Usage.key_id)).all()
+        rows = session.execute(query.group_by(DayCost.key_id)).all()
     return {row[0]: row[1] for row in rows}
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from siglip2.serve.accounts.database import Database
@@ -26,6 +26,10 @@ _NEW_HOLD = insert(_HOLDS).returning(_HOLDS.c.id)
 _TAKEN = delete(_HOLDS).where(_HOLDS.c.id == bindparam("id_")).returning(_HOLDS.c.id)
 _EXPIRED = select(_HOLDS.c.id).where(_HOLDS.c.expires_at < bindparam("now")).limit(100)
 _NEW_USAGE = insert(_USAGE)
+_DAY_COST = text(
+    "INSERT INTO day_costs (account_id, day, key_id, cost) VALUES (:account_id, :day, :key_id, :cost) "
+    "ON CONFLICT (account_id, day, key_id) DO UPDATE SET cost = day_costs.cost + excluded.cost"
+)
 _NEW_ANSWER = insert(_ANSWERS)
 _ANSWER = select(_ANSWERS).where(
     _ANSWERS.c.account_id == bindparam("account"), _ANSWERS.c.idempotency_key == bindparam("name")
@@ -132,6 +136,7 @@ def settle(database: Database, bill: Bill, hold_id: int, body: bytes, media_type
             "tokens": bill.tokens,
         }
         connection.execute(_NEW_USAGE, used)
+        connection.execute(_DAY_COST, used)
         if bill.idempotency_key is not None:
             connection.execute(_ANSWERED, {"hold": hold_id, "said": body, "kind": media_type})
         if is_over_soft_limit(session, bill.account_id, bill.key_id):

@@ -1,6 +1,6 @@
 """What an account or a key may spend in a month (UTC): beyond a soft limit a warning, beyond a hard one no.
 
-Only where a limit is set is anything summed: the month's usage, and what running requests hold.
+Only where a limit is set is anything summed: the month's days, and what running requests hold.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.ledger import NotEnoughCredit
-from siglip2.serve.accounts.tables import Account, ApiKey, Hold, Table, Usage
+from siglip2.serve.accounts.tables import Account, ApiKey, DayCost, Hold, Table
 
 # Every request asks twice: of the tables alone, which costs a fraction of the same through objects.
 _ACCOUNTS, _KEYS = (Table.metadata.tables[kind.__tablename__] for kind in (Account, ApiKey))
@@ -95,10 +95,10 @@ def _limited(session: Session, account_id: int, key_id: int) -> Row:
 def _spent(session: Session, account_id: int, key_id: int | None) -> int:
     """This month's usage and running requests, of the account or of one of its keys."""
     first = datetime.now(UTC).date().replace(day=1).isoformat()
-    usage = select(func.coalesce(func.sum(Usage.cost), 0)).where(
-        Usage.account_id == account_id, Usage.day >= first
+    used = select(func.coalesce(func.sum(DayCost.cost), 0)).where(
+        DayCost.account_id == account_id, DayCost.day >= first
     )
     held = select(func.coalesce(func.sum(Hold.amount), 0)).where(Hold.account_id == account_id)
     if key_id is not None:
-        usage, held = usage.where(Usage.key_id == key_id), held.where(Hold.key_id == key_id)
-    return int(session.scalar(usage) or 0) + int(session.scalar(held) or 0)
+        used, held = used.where(DayCost.key_id == key_id), held.where(Hold.key_id == key_id)
+    return int(session.scalar(used) or 0) + int(session.scalar(held) or 0)

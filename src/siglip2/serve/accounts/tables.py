@@ -156,6 +156,16 @@ class Usage(Table):
     tokens: Mapped[int] = mapped_column(BigInteger, default=0)
 
 
+class DayCost(Table):
+    """What the usage of a key on a day has cost: the month's sum is asked for with every request."""
+
+    __tablename__ = "day_costs"
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)
+    key_id: Mapped[int] = mapped_column(ForeignKey("api_keys.id"), primary_key=True)
+    cost: Mapped[int] = mapped_column(BigInteger)
+
+
 class LabelSet(Table):
     """Labels that an account has saved under a name."""
 
