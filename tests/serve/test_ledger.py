@@ -6,9 +6,10 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from siglip2.errors import InvalidInput
@@ -26,7 +27,7 @@ from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.ledger import NotEnoughCredit, find_errors
 from siglip2.serve.accounts.passwords import hash_password, password_matches
 from siglip2.serve.accounts.store import authenticate, create_account, create_key, grant, usage_by_day
-from siglip2.serve.accounts.tables import Account, ApiKey, Entry, Hold
+from siglip2.serve.accounts.tables import Account, Answer, ApiKey, Entry, Hold
 
 
 @pytest.fixture
@@ -89,6 +90,27 @@ def test_idempotency(database):
     failed = hold_for(database, bill(name="two"))
     release(database, failed)
     assert isinstance(reserve(database, bill(name="two")), int)
+
+
+def test_answers_whose_time_is_over_are_forgotten(database):
+    grant(database, "ada@example.org", 1_000)
+    for number in range(25):
+        named = bill(cost=1, name=f"old-{number}")
+        settle(database, named, hold_for(database, named), b"answer", "x")
+    running = bill(cost=1, name="running")
+    hold = hold_for(database, running)
+    with database.transaction() as session:
+        session.execute(update(Answer).values(expires_at=datetime.now(UTC) - timedelta(seconds=1)))
+
+    def spend(_):
+        settle(database, bill(), hold_for(database, bill()), b"", "x")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(spend, range(8)))
+    with database.reading() as session:
+        assert session.scalars(select(Answer.idempotency_key)).all() == ["running"]
+    settle(database, running, hold, b"answer", "x")
+    assert balance(database) == 1_100 - 25 - 1 - 80
 
 
 def test_racing_requests_cannot_overspend(database):

@@ -25,6 +25,15 @@ _HOLDS, _ANSWERS, _USAGE, _ACCOUNTS = (
 _NEW_HOLD = insert(_HOLDS).returning(_HOLDS.c.id)
 _TAKEN = delete(_HOLDS).where(_HOLDS.c.id == bindparam("id_")).returning(_HOLDS.c.id)
 _EXPIRED = select(_HOLDS.c.id).where(_HOLDS.c.expires_at < bindparam("now")).limit(100)
+# More than a request adds, so that they run out; few, so that no request waits for long. Those
+# without a body go with their hold.
+_OLD_ANSWERS = (
+    select(_ANSWERS.c.id)
+    .where(_ANSWERS.c.expires_at < bindparam("now"), _ANSWERS.c.body.is_not(None))
+    .limit(10)
+)
+# Processes side by side find the same: none waits for the rows of another.
+_FORGET_ANSWERS = delete(_ANSWERS).where(_ANSWERS.c.id.in_(_OLD_ANSWERS.with_for_update(skip_locked=True)))
 _NEW_USAGE = insert(_USAGE)
 _DAY_COST = text(
     "INSERT INTO day_costs (account_id, day, key_id, cost) VALUES (:account_id, :day, :key_id, :cost) "
@@ -96,7 +105,7 @@ def reserve(database: Database, bill: Bill) -> int | StoredAnswer:
         OtherRequest: the idempotency key was used for something else.
     """
     now = datetime.now(UTC)
-    release_expired(database, now)
+    clear_expired(database, now)
     with database.transaction() as session:
         if bill.idempotency_key is not None:
             # Twins one after the other: where writers run side by side, both would find no answer.
@@ -150,13 +159,17 @@ def release(database: Database, hold_id: int) -> None:
         _release(session, hold_id)
 
 
-def release_expired(database: Database, now: datetime) -> None:
-    """Give back what processes that died have left behind."""
+def clear_expired(database: Database, now: datetime) -> None:
+    """Give back what processes that died have left behind, and forget answers whose time is over."""
     with database.engine.connect().execution_options(reading=True) as connection:
         expired = connection.execute(_EXPIRED, {"now": now}).scalars().all()
+        old = connection.execute(_OLD_ANSWERS, {"now": now}).first()
     for hold_id in expired:
         # Each by itself: a transaction that held several accounts could meet another that holds them too.
         release(database, hold_id)
+    if old is not None:
+        with database.transaction() as session:
+            session.connection().execute(_FORGET_ANSWERS, {"now": now})
 
 
 def release_all(database: Database) -> None:

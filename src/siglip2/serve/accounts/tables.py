@@ -137,7 +137,7 @@ class Answer(Table):
     hold_id: Mapped[int] = mapped_column(BigInteger, index=True)
     media_type: Mapped[str | None] = mapped_column(String(100))
     body: Mapped[bytes | None] = mapped_column(LargeBinary)
-    expires_at: Mapped[datetime] = mapped_column(UtcTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcTime, index=True)
 
 
 class Usage(Table):
