@@ -1,5 +1,8 @@
 """The console in Chromium: signing in, every view, the keyboard."""
 
+from contextlib import suppress
+from datetime import datetime, timedelta
+
 import pytest
 from tests.serve.conftest import photo_file
 from tests.serve.console.conftest import expect, sign_up, view
@@ -53,6 +56,67 @@ def test_from_sign_up_to_a_revoked_key(page, site, tmp_path):
     expect(page.locator("h1")).to_have_text("Sign in")
     page.goto(f"{site.url}/console#/keys")
     expect(page.locator("#password")).to_be_visible()
+
+
+def held(page, path):
+    """Requests of a path, which wait until the test answers them."""
+    routes = []
+    page.route(path, lambda route: routes.append(route))
+    return routes
+
+
+def wait_for(page, routes, count):
+    for _ in range(500):
+        if len(routes) == count:
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError(f"{len(routes)} requests, not {count}")
+
+
+def answer_late(page, route, body):
+    """Answer a request whose page may wait for it no more, and give the page time to read it."""
+    from playwright.sync_api import Error
+
+    with suppress(Error):
+        route.fulfill(json=body)
+    page.wait_for_timeout(200)
+
+
+def test_an_answer_about_another_template_is_dropped(page, tmp_path):
+    sign_up(page, "template@example.org")
+    page.set_input_files("#picture", photo_file(tmp_path))
+    expect(page.locator("#bars li")).to_have_count(3)
+    page.get_by_text("Options", exact=True).click()
+    page.clock.install()
+    page.clock.pause_at(datetime.now() + timedelta(hours=1))
+    routes = held(page, "**/v1/classify")
+    page.fill("#template", "a photo of a {label}")
+    page.clock.run_for(1000)
+    wait_for(page, routes, 1)
+    page.fill("#template", "a drawing of a {label}")
+    labels = routes[0].request.post_data_json["labels"]
+    ranked = [{"label": label, "logit": 50, "score": 1, "probability": 1} for label in labels]
+    answer_late(page, routes[0], {"model": "tiny", "data": [{"predictions": ranked}]})
+    page.clock.run_for(1000)
+    wait_for(page, routes, 2)
+    asked = routes[1].request.post_data_json
+    assert (asked["template"], asked["labels"]) == ("a drawing of a {label}", labels)
+
+
+def test_a_heat_map_of_another_picture_is_dropped(page, tmp_path):
+    sign_up(page, "heat@example.org")
+    page.set_input_files("#picture", photo_file(tmp_path))
+    expect(page.locator("#bars li")).to_have_count(3)
+    routes = held(page, "**/v1/heatmap")
+    where = page.get_by_role("button", name="Where is a cat?")
+    where.click()
+    wait_for(page, routes, 1)
+    page.set_input_files("#picture", photo_file(tmp_path, 1))
+    expect(page.get_by_role("status")).to_contain_text("Answered")
+    answer_late(page, routes[0], {"data": [{"similarity": [[0, 1], [1, 0]]}]})
+    expect(page.locator(".frame canvas")).to_be_hidden()
+    where.click()
+    wait_for(page, routes, 2)  # nothing was kept of the first
 
 
 def test_wrong_password_says_so_and_an_ended_session_asks_again(page):

@@ -25,6 +25,7 @@ export default async function playground() {
   let mode = "softmax";
   let timer = 0;
   let asking = null;
+  let looking = null; // for a heat map
   let seen = null; // the label whose heat map is shown
   const logits = new Map(); // a label's logit depends on nothing but picture, model and template: ask once
   const maps = new Map();
@@ -37,6 +38,8 @@ export default async function playground() {
   const chips = chipField(labels, (next, typed) => { labels = next; draft = typed; draw(); later(); });
 
   function forget() {
+    asking?.abort(); // what is on its way is about another picture, model or template
+    looking?.abort();
     logits.clear();
     maps.clear();
     seen = null;
@@ -74,6 +77,7 @@ export default async function playground() {
     voice.say("Looking…");
     try {
       const said = await call("POST", "/v1/classify", body(missing), { signal: mine.signal });
+      if (mine.signal.aborted) return undefined;
       for (const { label, logit } of said.data[0].predictions) logits.set(label, logit);
       voice.say(`Answered by ${said.model}${session.account ? `; ${credit(session.account.balance)} left` : ""}.`);
       draw();
@@ -84,15 +88,18 @@ export default async function playground() {
   }
 
   async function where(label) {
+    looking?.abort();
     if (seen === label) {
       seen = null;
       picker.canvas.hidden = true;
       return bars.press(null);
     }
+    const mine = looking = new AbortController();
     try {
       if (!maps.has(label)) {
         voice.say(`Looking where ${label} is…`);
-        const said = await call("POST", "/v1/heatmap", body([label]));
+        const said = await call("POST", "/v1/heatmap", body([label]), { signal: mine.signal });
+        if (mine.signal.aborted) return undefined;
         maps.set(label, said.data[0].similarity);
       }
       seen = label;
@@ -100,7 +107,7 @@ export default async function playground() {
       bars.press(label);
       voice.say(`Yellow is where the picture is most like ${label}.`);
     } catch (error) {
-      voice.fault(error.message);
+      if (error.name !== "AbortError") voice.fault(error.message);
     }
     return undefined;
   }
