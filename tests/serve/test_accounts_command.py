@@ -1,8 +1,10 @@
 """`siglip2 accounts`: what the operator can do without the service."""
 
 import io
+from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import update
 
 from siglip2.cli.main import run
 from siglip2.errors import InvalidInput
@@ -11,6 +13,7 @@ from siglip2.serve.accounts.limits import read_limits
 from siglip2.serve.accounts.passwords import find_by_password
 from siglip2.serve.accounts.sessions import begin_session, find_session
 from siglip2.serve.accounts.store import authenticate
+from siglip2.serve.accounts.tables import ApiKey
 
 
 @pytest.fixture
@@ -63,6 +66,24 @@ def test_password_from_a_pipe_ends_sessions(told, database, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("short\n"))
     with pytest.raises(InvalidInput, match="password"):
         told("password", "ada@example.org")
+
+
+def test_a_console_keeps_its_key(told, database):
+    begin_session(database, 1)
+    (line,) = told("list-keys", "ada@example.org").splitlines()[1:]
+    assert "(console)" in line
+    with pytest.raises(InvalidInput, match="console"):
+        told("revoke-key", line.split("\t")[0])
+
+
+def test_a_console_whose_key_was_revoked_gets_another(database):
+    before = begin_session(database, 1)
+    with database.transaction() as session:
+        session.execute(update(ApiKey).values(revoked_at=datetime.now(UTC)))
+    assert find_session(database, before) is None
+    token = begin_session(database, 1)
+    assert find_session(database, token) is not None
+    assert authenticate(database, token) is not None
 
 
 def test_admins(told, database):

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from siglip2.errors import InvalidInput
@@ -85,11 +85,16 @@ def revoke_own_key(database: Database, account_id: int, key_id: int) -> ApiKey |
         return key
 
 
+def is_console_key() -> ColumnElement[bool]:
+    """The condition that a key stands for its account's console; one that is revoked does so no more."""
+    return (ApiKey.shown == CONSOLE) & ApiKey.revoked_at.is_(None)
+
+
 def console_key(session: Session, account_id: int) -> int:
     """The number of the key that stands for the account's console, made if need be. Nobody has its secret."""
     # One after the other: two sign-ins at once would make two.
     session.execute(select(Account.id).where(Account.id == account_id).with_for_update())
-    known = select(ApiKey.id).where(ApiKey.account_id == account_id, ApiKey.shown == CONSOLE)
+    known = select(ApiKey.id).where(ApiKey.account_id == account_id, is_console_key())
     key_id = session.scalars(known).first()
     if key_id is not None:
         return key_id

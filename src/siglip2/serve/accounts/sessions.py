@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, or_, select, update
 
-from siglip2.serve.accounts.account_keys import CONSOLE, console_key
+from siglip2.serve.accounts.account_keys import console_key, is_console_key
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.keys import hash_key
 from siglip2.serve.accounts.tables import Account, ApiKey, BrowserSession
@@ -78,7 +78,7 @@ def find_session(database: Database, token: str) -> SignedIn | None:
     query = (
         select(BrowserSession, Account, ApiKey.id)
         .join(Account, Account.id == BrowserSession.account_id)
-        .join(ApiKey, (ApiKey.account_id == Account.id) & (ApiKey.shown == CONSOLE))
+        .join(ApiKey, (ApiKey.account_id == Account.id) & is_console_key())
         .where(BrowserSession.token_hash == hash_key(token), Account.active)
     )
     with database.reading() as session:

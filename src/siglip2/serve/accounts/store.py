@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from siglip2.errors import InvalidInput
-from siglip2.serve.accounts.account_keys import add_key
+from siglip2.serve.accounts.account_keys import CONSOLE, add_key
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.keys import SCOPES, hash_key
 from siglip2.serve.accounts.ledger import move
@@ -173,12 +173,14 @@ def revoke_key(database: Database, key_id: int) -> None:
     """Switch a key off for good.
 
     Raises:
-        InvalidInput: there is no such key.
+        InvalidInput: there is no such key, or it is the one of a console.
     """
     with database.transaction() as session:
         key = session.get(ApiKey, key_id)
         if key is None:
             raise InvalidInput(f"there is no key {key_id}")
+        if key.shown == CONSOLE:
+            raise InvalidInput(f"key {key_id} is the one of a console, which nobody has: disable its account")
         key.revoked_at = key.revoked_at or datetime.now(UTC)
 
 
