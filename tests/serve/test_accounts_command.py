@@ -4,11 +4,12 @@ import io
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from siglip2.cli.main import run
 from siglip2.errors import InvalidInput
 from siglip2.serve.accounts.database import Database
+from siglip2.serve.accounts.ledger import MAX_BALANCE
 from siglip2.serve.accounts.limits import read_limits
 from siglip2.serve.accounts.passwords import find_by_password
 from siglip2.serve.accounts.sessions import begin_session, find_session
@@ -53,7 +54,7 @@ def test_limits(told, database):
     assert (limits.soft, limits.hard) == (300, 400)
     assert told("limits", "ada@example.org").endswith("soft none, hard none")
     assert read_limits(database, 1).hard is None
-    with pytest.raises(InvalidInput, match="0 or more"):
+    with pytest.raises(InvalidInput, match="0 to "):
         told("limits", "ada@example.org", "--hard", "-1")
 
 
@@ -84,6 +85,72 @@ def test_a_console_whose_key_was_revoked_gets_another(database):
     token = begin_session(database, 1)
     assert find_session(database, token) is not None
     assert authenticate(database, token) is not None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("create-key", "ada@example.org", "--requests-per-minute", "0"),
+        ("create-key", "ada@example.org", "--requests-per-minute", "-5"),
+        ("create-key", "ada@example.org", "--requests-per-minute", str(10**7)),
+        ("create-key", "ada@example.org", "--days", "-5"),
+        ("create-key", "ada@example.org", "--days", str(10**10)),
+        ("create-key", "ada@example.org", "--name", "\udcff"),
+        ("grant", "ada@example.org", "--credit", str(2**63 - 1)),
+        ("grant", "ada@example.org", "--credit", str(10**20)),
+        ("grant", "ada@example.org", "--credit", str(MAX_BALANCE)),  # beside what there is
+        ("create", "bob@example.org", "--credit", str(10**20)),
+        ("grant", "\udcff@example.org", "--credit", "1"),
+        ("limits", "ada@example.org", "--soft", str(10**20)),
+        ("limits", "ada@example.org", "--hard", str(2**63)),
+        ("revoke-key", "²"),
+        ("revoke-key", "9" * 20),
+        ("revoke-key", "9" * 5000),
+    ],
+)
+def test_numbers_out_of_range(told, database, words):
+    with pytest.raises(InvalidInput):
+        told(*words)
+    assert told("list").splitlines()[1:] == ["1\tada@example.org\tuser\t500\tenabled"]
+    assert told("list-keys", "ada@example.org").count("\n") == 0
+    assert told("check") == "the ledger adds up"
+
+
+def test_the_largest_balance(told, database):
+    told("grant", "ada@example.org", "--credit", str(MAX_BALANCE - 500))
+    assert told("check") == "the ledger adds up"
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("foo", "is like sqlite"),
+        ("foo://bar", "is like sqlite"),
+        ("postgresql+psycopg://ada:secret@host:port/name", "is like sqlite"),
+        ("mysql+mysqldb://host/name", "needs MySQLdb"),
+        ("sqlite:////no/such/folder/accounts.sqlite", "cannot be opened"),
+        ("postgresql+psycopg://ada:secret@127.0.0.1:1/name", "cannot be opened"),
+    ],
+)
+def test_databases_that_are_not_there(url, message):
+    if "psycopg" in url:
+        pytest.importorskip("psycopg")
+    with pytest.raises(InvalidInput, match=message) as caught:
+        run(["accounts", "list", "--database", url])
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database(tmp_path):
+    (tmp_path / "notes.txt").write_text("no database" * 1000)
+    with pytest.raises(InvalidInput, match="not a database"):
+        run(["accounts", "list", "--database", f"sqlite:///{tmp_path / 'notes.txt'}"])
+
+
+def test_a_database_of_a_newer_version(told, database, database_url):
+    with database.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(InvalidInput, match="another version"):
+        told("list")
 
 
 def test_admins(told, database):

@@ -73,6 +73,9 @@ def test_a_model_from_a_folder_keeps_the_folder_to_itself(started, tmp_path):
         (("--fetch-networks", "x"), "networks"),
         (("--fetch-ports", "0"), "ports"),
         (("--image-price", "-1"), "prices"),
+        (("--text-price", str(10**13)), "prices"),
+        (("--requests-per-minute", "0"), "requests-per-minute"),
+        (("--port", "65536"), "port"),
     ],
 )
 def test_mistakes(started, arguments, message):

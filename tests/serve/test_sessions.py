@@ -352,6 +352,7 @@ def test_settings_of_the_environment():
     for wrong in (
         {"SIGLIP2_SIGN_UP": "yes"},
         {"SIGLIP2_SIGN_UP_CREDIT": "-1"},
+        {"SIGLIP2_SIGN_UP_CREDIT": str(2**53)},
         {"SIGLIP2_PUBLIC_URL": "a.example"},
         {"SIGLIP2_OPENID_ISSUER": "https://id.example"},
     ):

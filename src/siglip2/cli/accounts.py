@@ -1,5 +1,6 @@
 """`siglip2 accounts`: what the operator of a service does to accounts, keys and credit."""
 
+import re
 import sys
 from getpass import getpass
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -58,6 +59,8 @@ def accounts(
 
     if not who and action not in ("list", "check"):
         raise InvalidInput(f"say whose: siglip2 accounts {action} E-MAIL (or the number of a key)")
+    if not f"{who}{name}".isprintable():
+        raise InvalidInput("an e-mail address and the name of a key are plain text on one line")
     opened = Database(database or f"sqlite:///{default_database()}")
     try:
         opened.migrate()
@@ -79,7 +82,7 @@ def accounts(
             )
             print(made)
         elif action == "revoke-key":
-            if not who.isdigit():
+            if not re.fullmatch(r"[0-9]{1,18}", who):
                 raise InvalidInput(f"{who!r} is not the number of a key; list-keys shows them")
             store.revoke_key(opened, int(who))
             print(f"key {who} is revoked")
@@ -93,8 +96,6 @@ def accounts(
 def _limit(database: "Database", who: str, soft: int | None, hard: int | None) -> None:
     from siglip2.serve.accounts import limits, store
 
-    if min(soft or 0, hard or 0) < 0:
-        raise InvalidInput("a limit is 0 or more micro-units")
     with database.reading() as session:
         account_id = store.find_account(session, who).id
     limits.set_limits(database, account_id, soft=soft, hard=hard)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 OPERATOR = "operator@localhost"
 OPERATOR_CREDIT = 1_000_000_000
 
+MAX_PRICE = 10**12
+"""Of an image or a text, in micro-units: a request of any size still costs what the ledger can hold."""
+
 KEEP_ALIVE_SECONDS = 75
 """For which a connection may lie idle. More than clients and proxies keep theirs (5 to 60 seconds): whoever
 ends it first must be the one who sends, or a request meets a connection that was just closed."""
@@ -83,8 +86,12 @@ def serve(
         raise InvalidInput(f"--fetch-networks takes networks such as 192.168.1.0/24: {error}") from error
     if model is not None and models:
         raise InvalidInput(f"name the models in one place: siglip2 serve {' '.join((model, *models))}")
-    if min(image_price, text_price, low_credit) < 0:
-        raise InvalidInput("prices and --low-credit are 0 or more micro-units")
+    if not 0 <= min(image_price, text_price) <= max(image_price, text_price) <= MAX_PRICE or low_credit < 0:
+        raise InvalidInput(f"prices are 0 to {MAX_PRICE} micro-units, and --low-credit is 0 or more")
+    if requests_per_minute < 1:
+        raise InvalidInput(f"--requests-per-minute is 1 or more, not {requests_per_minute}")
+    if not 0 <= port < 2**16:
+        raise InvalidInput(f"--port is 0 to 65535, not {port}")
     if not all(0 < each < 2**16 for each in fetch_ports):
         raise InvalidInput(f"--fetch-ports takes ports, 1 to 65535; got {', '.join(map(str, fetch_ports))}")
     sources = parse_models(models or (model or "nano",))

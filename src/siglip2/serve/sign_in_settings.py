@@ -7,6 +7,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from siglip2.errors import InvalidInput
+from siglip2.serve.accounts.ledger import MAX_BALANCE
 
 PREFIX = "SIGLIP2_"
 
@@ -53,8 +54,10 @@ class SignInSettings:
             issuer = urlsplit(self.openid_issuer)
             if issuer.scheme != "https" and issuer.hostname not in ("127.0.0.1", "::1", "localhost"):
                 raise InvalidInput(f"an OpenID provider is at https://..., not {self.openid_issuer!r}")
-        if self.sign_up_credit < 0 or self.attempts < 1:
-            raise InvalidInput("credit on sign-up is 0 or more, and attempts to sign in are at least 1")
+        if not 0 <= self.sign_up_credit <= MAX_BALANCE or self.attempts < 1:
+            raise InvalidInput(
+                f"credit on sign-up is 0 to {MAX_BALANCE} micro-units, and attempts to sign in are at least 1"
+            )
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str] | None = None) -> Self:

@@ -10,10 +10,16 @@ from sqlalchemy.orm import Session
 from siglip2.errors import InvalidInput
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.keys import SCOPES, hash_key, make_key
+from siglip2.serve.accounts.limits import check_range
 from siglip2.serve.accounts.tables import Account, ApiKey, DayCost
 
 MAX_KEYS = 100
 """Of one account that work."""
+
+MAX_DAYS = 3650
+"""Until a key expires."""
+
+MAX_REQUESTS_PER_MINUTE = 10**6
 
 CONSOLE = "(console)"
 """What `shown` says of the key that nobody has: usage of the console is listed under it."""
@@ -33,8 +39,10 @@ def add_key(
     """Make a key within a transaction; with its secret, which cannot be had again.
 
     Raises:
-        InvalidInput: no such scope, or too many keys.
+        InvalidInput: no such scope, too many keys, or a number out of its range.
     """
+    check_range("days until a key expires", days, 1, MAX_DAYS)
+    check_range("requests per minute", requests_per_minute, 1, MAX_REQUESTS_PER_MINUTE)
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown or not scopes:
         raise InvalidInput(f"the scopes of a key are some of {', '.join(SCOPES)}, not {list(scopes)}")

@@ -7,31 +7,54 @@ from threading import Lock
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session
 
 from siglip2.errors import InvalidInput
 
 BUSY_SECONDS = 30
 
+EXAMPLES = (
+    "the URL of a database is like sqlite:///accounts.sqlite or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
+)
+
 
 class Database:
     """SQLite or PostgreSQL behind one door."""
 
     def __init__(self, url: str):
+        """Get ready; nothing is opened yet.
+
+        Raises:
+            InvalidInput: the URL cannot be read, or needs what is not installed.
+        """
         self.url = url
         self.engine = _open(url)
         # SQLite lets one writer in and has the others ask again after ever longer sleeps: here they queue.
         self._turn = Lock() if self.engine.dialect.name == "sqlite" else nullcontext()
 
     def migrate(self) -> None:
-        """Bring an empty or older database to the current shape."""
+        """Bring an empty or older database to the current shape.
+
+        Raises:
+            InvalidInput: it cannot be opened, or is that of a newer version.
+        """
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with self.engine.connect() as connection:
+        try:
+            connection = self.engine.connect()
+        except DBAPIError as error:
+            reason = " ".join(str(error.orig).split())
+            raise InvalidInput(f"the database {shown(self.url)} cannot be opened: {reason}") from error
+        with connection:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:
+                raise InvalidInput(f"{shown(self.url)} belongs to another version: {error}") from error
             connection.commit()
 
     @contextmanager
@@ -52,7 +75,21 @@ class Database:
         self.engine.dispose()
 
 
+def shown(url: str) -> str:
+    """A database's URL without its password."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
 def _open(url: str) -> Engine:
+    try:
+        return _engine(url)
+    except (ArgumentError, ValueError) as error:
+        raise InvalidInput(f"{EXAMPLES}; what was given cannot be read") from error
+    except ModuleNotFoundError as error:
+        raise InvalidInput(f"{EXAMPLES}; this one needs {error.name}, see siglip2[postgresql]") from error
+
+
+def _engine(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
         # Parameters are hashes, names and answers of people: errors, and so logs, do without them.
         return create_engine(url, pool_pre_ping=True, hide_parameters=True)

@@ -26,6 +26,9 @@ _GIVE = (
 )
 _NEW_ENTRIES = insert(Table.metadata.tables[Entry.__tablename__])
 
+MAX_BALANCE = 2**53 - 1
+"""Micro-units. The console and other programs in JavaScript read no larger numbers exactly."""
+
 
 class NotEnoughCredit(Exception):
     """The account's balance does not cover the amount."""
@@ -35,10 +38,11 @@ def move(session: Session, account_id: int, amount: int, *, source: str, to: str
     """Move credit of an account from one book to another.
 
     Raises:
+        InvalidInput: an amount that is negative or more than `MAX_BALANCE`.
         NotEnoughCredit: out of the book `credit`, more than there is. Nothing has happened then.
     """
-    if amount < 0:
-        raise InvalidInput(f"{amount} micro-units cannot be moved: the amount must not be negative")
+    if not 0 <= amount <= MAX_BALANCE:
+        raise InvalidInput(f"{amount} micro-units cannot be moved: the amount is 0 to {MAX_BALANCE}")
     if amount == 0:
         return
     if source == "credit":

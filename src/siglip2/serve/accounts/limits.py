@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Row, bindparam, func, outerjoin, select
 from sqlalchemy.orm import Session
 
+from siglip2.errors import InvalidInput
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.ledger import NotEnoughCredit
 from siglip2.serve.accounts.tables import Account, ApiKey, DayCost, Hold, Table
@@ -29,6 +30,10 @@ _LIMITS = (
 
 class OverHardLimit(NotEnoughCredit):
     """The request would go beyond what the account or the key may spend in a month."""
+
+
+MAX_LIMIT = 2**63 - 1
+"""What the databases can hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +85,27 @@ def read_limits(database: Database, account_id: int) -> Limits:
 
 
 def set_limits(database: Database, account_id: int, *, soft: int | None, hard: int | None) -> None:
-    """Change an account's limits."""
+    """Change an account's limits.
+
+    Raises:
+        InvalidInput: a limit that is negative or more than `MAX_LIMIT`.
+    """
+    check_range("micro-units in a month", soft, 0, MAX_LIMIT)
+    check_range("micro-units in a month", hard, 0, MAX_LIMIT)
     with database.transaction() as session:
         account = session.get(Account, account_id)
         assert account is not None
         account.soft_limit, account.hard_limit = soft, hard
+
+
+def check_range(what: str, number: int | None, least: int, most: int) -> None:
+    """Let a number pass that is not given, or within its range.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    if number is not None and not least <= number <= most:
+        raise InvalidInput(f"{what}: {least} to {most}, not {number}")
 
 
 def _limited(session: Session, account_id: int, key_id: int) -> Row:

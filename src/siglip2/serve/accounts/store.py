@@ -12,7 +12,7 @@ from siglip2.errors import InvalidInput
 from siglip2.serve.accounts.account_keys import CONSOLE, add_key
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.keys import SCOPES, hash_key
-from siglip2.serve.accounts.ledger import move
+from siglip2.serve.accounts.ledger import MAX_BALANCE, move
 from siglip2.serve.accounts.passwords import checked_email, checked_password, hash_password
 from siglip2.serve.accounts.sessions import SESSION_PREFIX, find_session
 from siglip2.serve.accounts.tables import Account, ApiKey, Usage
@@ -138,12 +138,14 @@ def grant(database: Database, email: str, amount: int, reason: str = "grant") ->
     """Give an account credit; its new balance.
 
     Raises:
-        InvalidInput: no such account, or a negative amount.
+        InvalidInput: no such account, a negative amount, or a balance of more than `MAX_BALANCE`.
     """
     with database.transaction() as session:
         account = find_account(session, email)
         move(session, account.id, amount, source="granted", to="credit", reason=reason)
         session.refresh(account)
+        if account.balance > MAX_BALANCE:
+            raise InvalidInput(f"a balance is at most {MAX_BALANCE} micro-units, not {account.balance}")
         return account.balance
 
 

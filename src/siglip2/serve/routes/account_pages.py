@@ -8,10 +8,18 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from siglip2.errors import InvalidInput
-from siglip2.serve.accounts.account_keys import CONSOLE, add_key, last_days, list_keys, revoke_own_key
+from siglip2.serve.accounts.account_keys import (
+    CONSOLE,
+    MAX_DAYS,
+    MAX_REQUESTS_PER_MINUTE,
+    add_key,
+    last_days,
+    list_keys,
+    revoke_own_key,
+)
 from siglip2.serve.accounts.history import list_entries
 from siglip2.serve.accounts.keys import SCOPES
-from siglip2.serve.accounts.limits import read_limits, set_limits
+from siglip2.serve.accounts.limits import MAX_LIMIT, read_limits, set_limits
 from siglip2.serve.accounts.tables import ApiKey
 from siglip2.serve.accounts.usage import sum_usage
 from siglip2.serve.errors import ApiError, bad_request
@@ -24,7 +32,7 @@ router = APIRouter(tags=["account"])
 
 Visit = Annotated[Visitor, Depends(visitor)]
 Scope = Literal["classify", "embed", "score", "search"]
-Micro = Annotated[int | None, Field(ge=0, lt=2**63, description="Micro-units in a month.")]
+Micro = Annotated[int | None, Field(ge=0, le=MAX_LIMIT, description="Micro-units in a month.")]
 
 
 class KeyRequest(RequestBody):
@@ -35,8 +43,8 @@ class KeyRequest(RequestBody):
     )
     name: str = Field(min_length=1, max_length=100)
     scopes: list[Scope] = Field(list(SCOPES), min_length=1)
-    days: int | None = Field(None, ge=1, le=3650, description="Until it expires; null is never.")
-    requests_per_minute: int | None = Field(None, ge=1, le=10**6)
+    days: int | None = Field(None, ge=1, le=MAX_DAYS, description="Until it expires; null is never.")
+    requests_per_minute: int | None = Field(None, ge=1, le=MAX_REQUESTS_PER_MINUTE)
     soft_limit: Micro = None
     hard_limit: Micro = None
 
