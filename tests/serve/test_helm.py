@@ -1,5 +1,6 @@
 """The Helm chart: without faults that Helm's linter knows, valid for Kubernetes, in step with the service."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from siglip2.serve.sign_in_settings import SignInSettings
 
@@ -72,6 +74,46 @@ def test_what_needs_what(helm):
     assert given["SIGLIP2_OPENID_CLIENT_SECRET"] is None  # from the Secret alone
 
 
+def environment(helm, values):
+    (container,) = rendered(helm, values)["Deployment"]["spec"]["template"]["spec"]["containers"]
+    return {each["name"]: each.get("value") for each in container["env"]}
+
+
+def seen_behind_proxies(believed, peer):
+    """Address and scheme of a request that a proxy hands on, as the service sees them."""
+    seen = {}
+
+    async def app(scope, receive, send):
+        seen.update(scope)
+
+    headers = [(b"x-forwarded-for", b"203.0.113.9"), (b"x-forwarded-proto", b"https")]
+    scope = {"type": "http", "scheme": "http", "client": (peer, 1), "headers": headers}
+    asyncio.run(ProxyHeadersMiddleware(app, trusted_hosts=believed)(scope, None, None))  # pyright: ignore[reportArgumentType]
+    return seen["client"][0], seen["scheme"]
+
+
+def test_callers_behind_the_ingress_have_addresses_of_their_own(helm):
+    ingress = {"ingress": {"enabled": True, "host": "photos.example"}}
+    believed = environment(helm, ingress)["FORWARDED_ALLOW_IPS"]
+    for peer in ("10.42.0.7", "172.16.3.4", "192.168.1.2", "fd00::7"):
+        assert seen_behind_proxies(believed, peer) == ("203.0.113.9", "https")
+    assert seen_behind_proxies(believed, "198.51.100.1") == ("198.51.100.1", "http")
+    named = environment(helm, {**ingress, "trustedProxies": ["10.1.2.3", "fd00::/8"]})
+    assert named["FORWARDED_ALLOW_IPS"] == "10.1.2.3,fd00::/8"
+    assert "FORWARDED_ALLOW_IPS" not in environment(helm, {})
+
+
+def test_the_ingress_says_where_browsers_find_the_service(helm):
+    ingress = {"enabled": True, "host": "photos.example"}
+    assert "SIGLIP2_PUBLIC_URL" not in environment(helm, {"ingress": ingress})  # the proxy says which scheme
+    secure = {"ingress": {**ingress, "tlsSecret": "tls"}}
+    assert environment(helm, secure)["SIGLIP2_PUBLIC_URL"] == "https://photos.example"
+    any_of = {"ingress": {**ingress, "tlsSecret": "tls", "host": "*.example"}}
+    assert "SIGLIP2_PUBLIC_URL" not in environment(helm, any_of)
+    other = {**secure, "publicUrl": "https://other.example"}
+    assert environment(helm, other)["SIGLIP2_PUBLIC_URL"] == "https://other.example"
+
+
 @pytest.mark.parametrize(
     ("values", "why"),
     [
@@ -81,6 +123,7 @@ def test_what_needs_what(helm):
         ({"openid": {"issuer": "http://id.example", "clientId": "c"}}, "issuer"),
         ({"ingress": {"enabled": True}}, "host"),
         ({"publicUrl": "photos.example"}, "publicUrl"),
+        ({"trustedProxies": ["ingress"]}, "trustedProxies"),
         ({"replica": 2}, "replica"),
         ({"models": []}, "models"),
     ],

@@ -26,3 +26,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- fail "ingress.enabled needs ingress.host" -}}
 {{- end -}}
 {{- end -}}
+
+{{- /* Where browsers find the service, if that is known: the ingress with TLS of its own says so. */}}
+{{- define "siglip2.publicUrl" -}}
+{{- if .Values.publicUrl }}{{ .Values.publicUrl }}
+{{- else if and .Values.ingress.enabled .Values.ingress.tlsSecret (not (contains "*" .Values.ingress.host)) }}https://{{ .Values.ingress.host }}
+{{- end }}
+{{- end }}
+
+{{- /* All callers would share the address of the ingress, and the few attempts to sign in that it has. */}}
+{{- define "siglip2.trustedProxies" -}}
+{{- if .Values.trustedProxies }}{{ join "," .Values.trustedProxies }}
+{{- else if .Values.ingress.enabled }}10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7
+{{- end }}
+{{- end }}
