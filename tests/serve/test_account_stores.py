@@ -69,11 +69,14 @@ def test_label_sets_side_by_side(database):
     sets = StoredLabelSets(database)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: sets.put(1, "same", {"labels": [str(number)]}), range(16)))
-    ((name, content, saved),) = sets.list(1)
-    assert name == "same"
-    assert len(content["labels"]) == 1
+    ((name, num_labels, saved),) = sets.list(1, limit=10)
+    assert (name, num_labels) == ("same", 1)
     assert saved.tzinfo is not None
-    assert sets.list(2) == []
+    assert sets.list(2, limit=10) == []
+    for other in ("a", "z"):
+        sets.put(1, other, {"labels": ["x", "y"]})
+    assert [each[:2] for each in sets.list(1, limit=1, after="a")] == [("same", 1)]
+    assert [each[:2] for each in sets.list(1, limit=5, after="same")] == [("z", 2)]
     assert sets.get(2, "same") is None
     assert not sets.delete(2, "same")
     assert sets.delete(1, "same")

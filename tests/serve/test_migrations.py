@@ -1,5 +1,6 @@
 """Migrations make the tables that the code has, from every earlier shape, and back; on both databases."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from siglip2.serve.accounts import database as database_module
 from siglip2.serve.accounts.account_keys import last_days
 from siglip2.serve.accounts.database import Database
+from siglip2.serve.accounts.label_sets import StoredLabelSets
 from siglip2.serve.accounts.limits import read_limits
 from siglip2.serve.accounts.store import grant
 from siglip2.serve.accounts.tables import Table
@@ -82,6 +84,21 @@ def test_days_are_summed_from_the_usage_so_far(database):
     database.migrate()
     assert read_limits(database, 1).spent == 33
     assert last_days(database, 1) == {1: today, 2: today}
+
+
+def test_labels_of_earlier_sets_are_counted(database):
+    go(database, "0005")
+    with database.engine.begin() as connection:
+        connection.execute(ROW)
+        connection.execute(
+            text(
+                "INSERT INTO label_sets (account_id, name, content, created_at)"
+                " VALUES (1, 'pets', :content, '2026-01-01 00:00:00')"
+            ),
+            {"content": json.dumps({"labels": ["cat", "dog"], "template": None})},
+        )
+    database.migrate()
+    assert [each[:2] for each in StoredLabelSets(database).list(1, limit=10)] == [("pets", 2)]
 
 
 def test_down_and_up_again(database):

@@ -77,7 +77,9 @@ def test_label_sets(client):
     assert scores(by_name) == scores(client.post("/v1/classify", json=spelled))
     client.post("/v1/label_sets", json={"name": "pets", "labels": ["bird"]})
     assert client.get("/v1/label_sets/pets").json()["labels"] == ["bird"]
-    assert [each["name"] for each in client.get("/v1/label_sets").json()["data"]] == ["pets"]
+    (listed,) = client.get("/v1/label_sets").json()["data"]
+    assert (listed["name"], listed["num_labels"]) == ("pets", 1)
+    assert "labels" not in listed
     assert client.delete("/v1/label_sets/pets").json()["deleted"] is True
     for answer in (
         client.delete("/v1/label_sets/pets"),
@@ -86,6 +88,38 @@ def test_label_sets(client):
     ):
         assert answer.status_code == 404
         assert answer.json()["error"]["code"] == "label_set_not_found"
+
+
+@pytest.mark.parametrize("open", [False, True])
+def test_pages_of_label_sets(start, open):
+    with start(ServeSettings(open=open)).client() as client:
+        for name in ("b", "d", "a", "c"):
+            client.post("/v1/label_sets", json={"name": name, "labels": ["cat", "dog"]})
+        seen, after = [], {}
+        for more in (True, True, False):
+            page = client.get("/v1/label_sets", params={"limit": 1 if after else 2, **after}).json()
+            assert page["has_more"] is more
+            seen += [each["name"] for each in page["data"]]
+            after = {"after": seen[-1]}
+        assert seen == ["a", "b", "c", "d"]
+        for wrong in ({"limit": 0}, {"limit": 1001}, {"after": "\0"}):
+            assert client.get("/v1/label_sets", params=wrong).status_code == 400
+
+
+@pytest.mark.parametrize("open", [False, True])
+def test_all_label_sets_have_so_many_characters(start, open):
+    labels = [{"label": str(number), "prompts": ["x" * 8000]} for number in range(120)]
+    with start(ServeSettings(open=open)).client() as client:
+        for number in range(17):
+            answer = client.post("/v1/label_sets", json={"name": f"set-{number}", "labels": labels})
+            assert answer.status_code == 200
+        again = client.post("/v1/label_sets", json={"name": "set-0", "labels": labels})
+        assert again.status_code == 200
+        more = client.post("/v1/label_sets", json={"name": "set-17", "labels": labels})
+        assert (more.status_code, more.json()["error"]["param"]) == (400, "name")
+        assert "16777216 characters" in more.json()["error"]["message"]
+        assert client.delete("/v1/label_sets/set-3").status_code == 200
+        assert client.post("/v1/label_sets", json={"name": "set-17", "labels": labels}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -132,10 +166,10 @@ def test_an_account_has_so_many(server):
     create_account(server.database, "many@example.org")
     kept = RememberedLabelSets()
     for number in range(MAX_SETS):
-        kept.put(None, str(number), {})
-    kept.put(None, "0", {})
+        kept.put(None, str(number), {"labels": []})
+    kept.put(None, "0", {"labels": []})
     with pytest.raises(InvalidInput, match="1000 label sets"):
-        kept.put(None, "more", {})
+        kept.put(None, "more", {"labels": []})
     stored = StoredLabelSets(server.database)
     stored.put(1, "x", {"labels": ["é"]})
     found = stored.get(1, "x")

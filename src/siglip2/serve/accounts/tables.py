@@ -176,3 +176,4 @@ class LabelSet(Table):
     name: Mapped[str] = mapped_column(String(64))
     content: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcTime)
+    num_labels: Mapped[int]

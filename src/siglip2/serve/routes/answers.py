@@ -181,6 +181,24 @@ class LabelSetAnswer(BaseModel):
     num_prompts: int | None = None
 
 
+class LabelSetEntry(BaseModel):
+    """A label set in a list."""
+
+    id: str = Field(examples=["pets"])
+    object: Literal["label_set"]
+    name: str
+    created: int
+    num_labels: int
+
+
+class LabelSetPage(BaseModel):
+    """Label sets by name."""
+
+    object: Literal["list"]
+    data: list[LabelSetEntry]
+    has_more: bool
+
+
 class Deleted(BaseModel):
     """What is gone."""
 

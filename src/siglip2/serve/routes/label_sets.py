@@ -5,12 +5,13 @@ import json
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Query
 from pydantic import ConfigDict, Field
 
 from siglip2.errors import InvalidInput
+from siglip2.serve.accounts.label_sets import MAX_SETS
 from siglip2.serve.errors import ApiError, bad_request, too_large
-from siglip2.serve.routes.answers import Deleted, LabelSetAnswer, Listing
+from siglip2.serve.routes.answers import Deleted, LabelSetAnswer, LabelSetPage
 from siglip2.serve.routes.bodies import RequestBody
 from siglip2.serve.routes.labels import num_prompts, parse_labels
 from siglip2.serve.service import Exchange, Service, allowed
@@ -56,11 +57,26 @@ async def save(body: LabelSetRequest, exchange: Caller) -> dict[str, Any]:
     return {**_object(body.name, content, created), "num_prompts": num_prompts(labels)}
 
 
-@router.get("/v1/label_sets", response_model=Listing)
-async def list_all(exchange: Caller) -> dict[str, Any]:
-    """The account's label sets."""
-    saved = await asyncio.to_thread(exchange.service.label_sets.list, exchange.caller.account_id)
-    return {"object": "list", "data": [_object(*each) for each in saved]}
+@router.get("/v1/label_sets", response_model=LabelSetPage)
+async def list_all(
+    exchange: Caller,
+    limit: Annotated[int, Query(ge=1, le=MAX_SETS)] = 100,
+    after: Annotated[str | None, Query(pattern=f"^{NAME}$", description="Only later names.")] = None,
+) -> dict[str, Any]:
+    """The account's label sets by name, without their labels, which each says when it is asked for."""
+    account = exchange.caller.account_id
+    saved = await asyncio.to_thread(exchange.service.label_sets.list, account, limit=limit + 1, after=after)
+    data = [
+        {
+            "id": name,
+            "object": "label_set",
+            "name": name,
+            "created": int(created.timestamp()),
+            "num_labels": num_labels,
+        }
+        for name, num_labels, created in saved[:limit]
+    ]
+    return {"object": "list", "data": data, "has_more": len(saved) > limit}
 
 
 @router.get("/v1/label_sets/{name}", response_model=LabelSetAnswer, response_model_exclude_unset=True)
