@@ -13,7 +13,7 @@ RUN /opt/siglip2/bin/pip install ".[${EXTRAS}]"
 
 FROM python:${PYTHON}-slim
 ENV PATH=/opt/siglip2/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    HF_HOME=/data/huggingface XDG_CACHE_HOME=/data/cache
+    HF_HOME=/data/huggingface XDG_CACHE_HOME=/data/cache SIGLIP2_DATABASE=sqlite:////data/accounts.sqlite
 RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin siglip2 \
     && install --directory --owner siglip2 --mode 0700 /data
 COPY --from=build /opt/siglip2 /opt/siglip2
@@ -26,4 +26,4 @@ HEALTHCHECK --interval=10s --timeout=12s --start-period=120s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/ready', timeout=10)"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["siglip2"]
-CMD ["serve", "--host", "0.0.0.0", "--database", "sqlite:////data/accounts.sqlite"]
+CMD ["serve", "--host", "0.0.0.0"]

@@ -136,7 +136,7 @@ def test_databases_that_are_not_there(url, message):
     if "psycopg" in url:
         pytest.importorskip("psycopg")
     with pytest.raises(InvalidInput, match=message) as caught:
-        run(["accounts", "list", "--database", url])
+        run(["accounts", "create", "ada@example.org", "--database", url])
     assert "secret" not in str(caught.value)
 
 

@@ -76,4 +76,8 @@ def test_command_is_one_of_ours(lines, monkeypatch):
     monkeypatch.setattr(serve, "serve", serve_instead)
     main.run(command)
     assert called["host"] == "0.0.0.0"
-    assert called["database"].startswith("sqlite:////data/")
+    settings = dict(each.split("=", 1) for word, rest in lines if word == "ENV" for each in rest.split())
+    monkeypatch.setenv("SIGLIP2_DATABASE", settings["SIGLIP2_DATABASE"])
+    # For `siglip2 serve` and, in a container that runs, `siglip2 accounts` alike.
+    assert serve.default_database() == "sqlite:////data/accounts.sqlite"
+    assert called["database"] is None

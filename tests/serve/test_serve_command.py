@@ -6,6 +6,7 @@ import pytest
 import uvicorn
 
 from siglip2.cli import main
+from siglip2.cli.serve import welcome
 from siglip2.errors import InvalidInput, Siglip2Error
 from siglip2.serve import app as serve_app
 from siglip2.serve.settings import ServeSettings
@@ -92,4 +93,29 @@ def test_a_start_that_fails_leaves_the_key_to_the_next(monkeypatch, tmp_path, ca
     main.run(["serve", "--database", url])
     assert "your key, shown this once: sg2_" in capsys.readouterr().out
     main.run(["serve", "--database", url])
-    assert "your key" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "your key" not in said
+    assert f"siglip2 accounts create-key operator@localhost --database {url}\n" in said
+
+
+def test_the_hint_names_the_database_without_its_password():
+    url = "postgresql+psycopg://ada:secret@db/name?sslmode=require&a=b"
+    said = welcome("127.0.0.1", 8000, open=False, key=None, database=url)
+    assert "--database 'postgresql+psycopg://ada:***@db/name?" in said
+    assert "secret" not in said
+    assert "--database" not in welcome("127.0.0.1", 8000, open=False, key=None, database=None)
+
+
+def test_the_database_of_the_environment(monkeypatch, tmp_path, capsys):
+    url = f"sqlite:///{tmp_path / 'accounts.sqlite'}"
+    monkeypatch.setenv("SIGLIP2_DATABASE", url)
+    with pytest.raises(InvalidInput, match="no database"):
+        main.run(["accounts", "list"])
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(uvicorn, "run", lambda app, **options: None)
+    monkeypatch.setattr(serve_app, "create_app", lambda settings: settings)
+    main.run(["serve"])
+    main.run(["serve"])
+    assert "create-key operator@localhost\n" in capsys.readouterr().out
+    main.run(["accounts", "create-key", "operator@localhost"])
+    assert capsys.readouterr().out.startswith("sg2_")

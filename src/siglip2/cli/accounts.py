@@ -41,7 +41,7 @@ def accounts(
             or a line of the standard input); disable or enable it; create, list or revoke keys; show usage;
             check that the ledger adds up.
         who: the account's e-mail address; for revoke-key the key's number.
-        database: SQLAlchemy URL; by default the SQLite file that `siglip2 serve` uses.
+        database: SQLAlchemy URL; by default the one that `siglip2 serve` uses.
         credit: in micro-units, for create and grant.
         admin: for create: an account that may use the operator's routes.
         soft: for limits: micro-units in a month from which answers warn; none without it.
@@ -61,8 +61,10 @@ def accounts(
         raise InvalidInput(f"say whose: siglip2 accounts {action} E-MAIL (or the number of a key)")
     if not f"{who}{name}".isprintable():
         raise InvalidInput("an e-mail address and the name of a key are plain text on one line")
-    opened = Database(database or f"sqlite:///{default_database()}")
+    opened = Database(database or default_database())
     try:
+        if action != "create" and not opened.exists():
+            raise InvalidInput(f"there is no database {opened.url}: say which with --database")
         opened.migrate()
         if action == "create":
             store.create_account(opened, who, credit=credit, role="admin" if admin else "user")

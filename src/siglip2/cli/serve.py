@@ -1,6 +1,8 @@
 """`siglip2 serve`: the HTTP service, with accounts, and a key on the first start."""
 
+import os
 import re
+import shlex
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +54,8 @@ def serve(
         host: address to listen at.
         port: to listen at.
         open: no accounts and no keys; only for a loopback address.
-        database: SQLAlchemy URL of the accounts; by default a SQLite file in the user's data folder.
+        database: SQLAlchemy URL of the accounts; by default SIGLIP2_DATABASE, or a SQLite file in the user's data
+            folder.
         collection: NAME=PATH, files of `siglip2 index` that requests may search.
         requests_per_minute: of a key that sets no limit of its own.
         rate_limit_storage: memory://, or the URL of a Redis.
@@ -79,7 +82,7 @@ def serve(
         raise InvalidInput(f"serving needs {error.name}: pip install 'siglip2[serve]'") from error
     if open and not is_loopback(host):
         raise InvalidInput(f"--open lets anybody in and is for loopback addresses only, not for {host}")
-    url = database or f"sqlite:///{default_database()}"
+    url = database or default_database()
     try:
         networks = tuple(ip_network(network) for network in fetch_networks)
     except ValueError as error:
@@ -116,14 +119,14 @@ def serve(
         ),
     )
     if ray:
-        _serve_on_ray(settings, host, port)
+        _serve_on_ray(settings, host, port, database)
         return
     app = create_app(settings)
     if telemetry:
         from siglip2.serve.telemetry import trace
 
         trace(app)
-    _greet(settings, host, port)
+    _greet(settings, host, port, database)
     start_logging()
     uvicorn.run(
         app,
@@ -137,13 +140,13 @@ def serve(
     )
 
 
-def _greet(settings: "ServeSettings", host: str, port: int) -> None:
+def _greet(settings: "ServeSettings", host: str, port: int, database: str | None) -> None:
     """Make the first key and print it, once nothing else can fail: it is not to be had again."""
     key = None if settings.open else first_key(settings.database)
-    print(welcome(host, port, open=settings.open, key=key), flush=True)
+    print(welcome(host, port, open=settings.open, key=key, database=database), flush=True)
 
 
-def _serve_on_ray(settings: "ServeSettings", host: str, port: int) -> None:
+def _serve_on_ray(settings: "ServeSettings", host: str, port: int, database: str | None) -> None:
     try:
         from ray import serve as ray_serve  # pyright: ignore[reportMissingImports]
 
@@ -152,7 +155,7 @@ def _serve_on_ray(settings: "ServeSettings", host: str, port: int) -> None:
         raise InvalidInput(f"--ray needs {error.name}: pip install 'siglip2[ray]'") from error
     application = build(settings)
     ray_serve.start(http_options={"host": host, "port": port})
-    _greet(settings, host, port)
+    _greet(settings, host, port, database)
     ray_serve.run(application, name="siglip2", route_prefix="/", blocking=True)
 
 
@@ -172,25 +175,33 @@ def first_key(url: str) -> str | None:
         database.close()
 
 
-def default_database() -> Path:
-    """The SQLite file in the user's data folder, which is made if need be."""
-    import os
-
+def default_database() -> str:
+    """URL of the accounts: SIGLIP2_DATABASE, or a SQLite file in the user's data folder, which is made."""
+    if os.environ.get("SIGLIP2_DATABASE"):
+        return os.environ["SIGLIP2_DATABASE"]
     base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     folder = Path(base) / "siglip2"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder / "accounts.sqlite"
+    return f"sqlite:///{folder / 'accounts.sqlite'}"
 
 
-def welcome(host: str, port: int, *, open: bool, key: str | None) -> str:
-    """What is printed at the start: the key, once, and a line to try."""
+def welcome(host: str, port: int, *, open: bool, key: str | None, database: str | None) -> str:
+    """What is printed at the start: the key, once, and a line to try.
+
+    Args:
+        host: where the service listens.
+        port: the same.
+        open: whether it needs no keys.
+        key: the first one, if it was just made.
+        database: URL of the accounts, if it is not the one that `siglip2 accounts` would take by itself.
+    """
     base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     sent = "" if open else f' -H "Authorization: Bearer {key or "$SIGLIP2_KEY"}"'
     lines = [f"SigLIP 2 at {base} (console), documentation at {base}/docs"]
     if key is not None:
         lines.append(f"your key, shown this once: {key}")
     elif not open:
-        lines.append("keys: siglip2 accounts create-key operator@localhost")
+        lines.append(f"keys: siglip2 accounts create-key {OPERATOR}{_database_option(database)}")
     body = (
         """{\\"labels\\": [\\"cat\\", \\"dog\\"], \\"input\\": \\"$(base64 < photo.jpg | tr -d '\\n')\\"}"""
     )
@@ -199,6 +210,14 @@ def welcome(host: str, port: int, *, open: bool, key: str | None) -> str:
         f'try: echo "{body}" | curl {base}/v1/classify{sent} -H "Content-Type: application/json" -d @-'
     )
     return "\n".join(lines)
+
+
+def _database_option(database: str | None) -> str:
+    if database is None:
+        return ""
+    from siglip2.serve.accounts.database import shown
+
+    return f" --database {shlex.quote(shown(database))}"
 
 
 def _named_paths(given: tuple[str, ...]) -> dict[str, Path]:

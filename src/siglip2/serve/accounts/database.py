@@ -36,6 +36,11 @@ class Database:
         # SQLite lets one writer in and has the others ask again after ever longer sleeps: here they queue.
         self._turn = Lock() if self.engine.dialect.name == "sqlite" else nullcontext()
 
+    def exists(self) -> bool:
+        """Whether there is a SQLite file, which opening would make; servers say so themselves."""
+        name = self.engine.url.database or ""
+        return self.engine.dialect.name != "sqlite" or name.startswith("file:") or Path(name).exists()
+
     def migrate(self) -> None:
         """Bring an empty or older database to the current shape.
 
