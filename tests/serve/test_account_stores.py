@@ -1,10 +1,12 @@
 """Label sets and sums of usage, on SQLite and on PostgreSQL."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from siglip2.errors import InvalidInput
+from siglip2.serve.accounts.account_keys import MAX_KEYS, add_key, console_key
 from siglip2.serve.accounts.charging import Bill, reserve, settle
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.label_sets import StoredLabelSets
@@ -63,6 +65,20 @@ def test_sums_of_usage(database):
     assert [each.requests for each in only] == [1]
     assert sum_usage(database, 1, first="2000-01-01", last="2000-01-02") == []
     assert {row["cost"] for row in usage_by_day(database, 1)} == {240, 120}
+
+
+def test_only_keys_that_work_are_counted(database):
+    with database.transaction() as session:
+        console_key(session, 1)
+        for _ in range(MAX_KEYS - 1):  # beside the one from before
+            key, _ = add_key(session, 1, "k")
+        with pytest.raises(InvalidInput, match="at most 100 keys"):
+            add_key(session, 1, "more")
+        key.expires_at = datetime.now(UTC) - timedelta(seconds=1)
+        session.flush()
+        add_key(session, 1, "more")
+        with pytest.raises(InvalidInput, match="at most 100 keys"):
+            add_key(session, 1, "more")
 
 
 def test_label_sets_side_by_side(database):

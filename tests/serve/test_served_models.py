@@ -114,6 +114,21 @@ def test_a_reload_that_fails_changes_nothing(pair, shelf):
     np.testing.assert_array_equal(before, after)
 
 
+def test_a_reload_of_damaged_files_changes_nothing(pair, shelf, monkeypatch):
+    def damaged(source):
+        raise ValueError(f"size in {shelf.folder} is no number")
+
+    monkeypatch.setattr(Shelf, "__call__", lambda self, source: damaged(source))
+    with pair.client() as client:
+        before, _ = embed(client, "other")
+        headers = {"Authorization": f"Bearer {pair.admin}"}
+        answer = client.post("/v1/admin/models/other/reload", headers=headers)
+        after, _ = embed(client, "other")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "reload_failed")
+    assert str(shelf.folder) not in answer.text
+    np.testing.assert_array_equal(before, after)
+
+
 def test_only_the_operator_reloads(pair):
     with pair.client() as client:
         answer = client.post("/v1/admin/models/other/reload")

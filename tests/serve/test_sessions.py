@@ -316,6 +316,15 @@ def test_cookies_of_others_beside_ours(site, other):
         assert said["account"]["email"] == "beside@example.org"
 
 
+@pytest.mark.parametrize(
+    ("email", "password", "param"),
+    [("my password", PASSWORD, "email"), ("new@example.org", "short", "password"), ("x", "short", "email")],
+)
+def test_what_is_wrong_about_a_sign_up(browser, email, password, param):
+    answer = sign_up(browser, email, password)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
 def test_sign_up_can_be_closed_and_https_hardens_the_cookie(start):
     settings = SignInSettings(sign_up=False, public_url="https://photos.example")
     server = start(ServeSettings(sign_in=settings))

@@ -72,6 +72,9 @@ def test_label_sets(client):
         "/v1/label_sets", json={"name": "pets", "labels": ["cat", "dog"], "template": "a {label}"}
     )
     assert saved.json()["num_prompts"] == 2
+    lists = [client.get(path) for path in ("/v1/label_sets", "/v1/label_sets/pets", "/v1/collections")]
+    left = [int(answer.headers["x-ratelimit-remaining-requests"]) for answer in (saved, *lists)]
+    assert left == list(range(left[0], left[0] - 4, -1))
     by_name = client.post("/v1/classify", json={"input": data_url(), "label_set": "pets"})
     spelled = {"input": data_url(), "labels": ["cat", "dog"], "template": "a {label}"}
     assert scores(by_name) == scores(client.post("/v1/classify", json=spelled))

@@ -54,8 +54,8 @@ def serve(
         host: address to listen at.
         port: to listen at.
         open: no accounts and no keys; only for a loopback address.
-        database: SQLAlchemy URL of the accounts; by default SIGLIP2_DATABASE, or a SQLite file in the user's data
-            folder.
+        database: SQLAlchemy URL of the accounts; by default SIGLIP2_DATABASE, or a SQLite file in the user's
+            data folder.
         collection: NAME=PATH, files of `siglip2 index` that requests may search.
         requests_per_minute: of a key that sets no limit of its own.
         rate_limit_storage: memory://, or the URL of a Redis.

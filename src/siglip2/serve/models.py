@@ -73,7 +73,7 @@ class Models:
         """Load a model again from where it came; requests go on, with the old one until the new one is warm.
 
         Raises:
-            Siglip2Error: its source cannot be loaded any more; the old one stays.
+            Exception: its source cannot be loaded any more; the old one stays.
         """
         async with self._reloading:
             encoder = await asyncio.to_thread(self._load, self._settings.source(name))

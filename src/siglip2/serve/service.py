@@ -285,7 +285,9 @@ def allowed(scope: str, kind: str | None = None) -> Callable[..., Awaitable[Exch
         kind: how usage lists the request; None as usual for the scope.
     """
 
-    async def enter(request: Request, caller: Annotated[Caller, Depends(find_caller)]) -> Exchange:
+    async def enter(
+        request: Request, response: Response, caller: Annotated[Caller, Depends(find_caller)]
+    ) -> Exchange:
         service = service_of(request)
         if scope not in caller.scopes:
             raise ApiError(
@@ -293,6 +295,7 @@ def allowed(scope: str, kind: str | None = None) -> Callable[..., Awaitable[Exch
             )
         headers = await service.rates.hit(caller)
         request.state.headers = headers  # for an answer that fails, too
+        response.headers.update(headers)  # for one that a route leaves to the framework
         listed = kind or KINDS[scope]
         return Exchange(service=service, caller=caller, request=request, kind=listed, headers=headers)
 

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from siglip2.errors import InvalidInput
@@ -47,7 +47,12 @@ def add_key(
     if unknown or not scopes:
         raise InvalidInput(f"the scopes of a key are some of {', '.join(SCOPES)}, not {list(scopes)}")
     now = datetime.now(UTC)
-    working = select(func.count()).where(ApiKey.account_id == account_id, ApiKey.revoked_at.is_(None))
+    working = select(func.count()).where(
+        ApiKey.account_id == account_id,
+        ApiKey.shown != CONSOLE,
+        ApiKey.revoked_at.is_(None),
+        or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now),
+    )
     if (session.scalar(working) or 0) >= MAX_KEYS:
         raise InvalidInput(f"an account has at most {MAX_KEYS} keys that work: revoke one first")
     made = make_key()

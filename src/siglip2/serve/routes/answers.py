@@ -326,9 +326,10 @@ RETRY = {
 ABOUT = """Classify, embed and compare images and texts, in the shapes of existing clients.
 
 Every answer carries `x-request-id` (the caller's own, if it sent one of letters, digits and dashes) and
-`Server-Timing`. Answers to a key carry `x-ratelimit-limit-requests`, `x-ratelimit-remaining-requests` and
-`x-ratelimit-reset-requests`; those that are charged carry `x-credits-cost` and `x-credits-remaining`, in
-micro-units. With an `Idempotency-Key` a request that is sent again is paid once."""
+`Server-Timing`. Answers that count as requests of a key carry `x-ratelimit-limit-requests`,
+`x-ratelimit-remaining-requests` and `x-ratelimit-reset-requests`; those that are charged carry
+`x-credits-cost` and `x-credits-remaining`, in micro-units. With an `Idempotency-Key` a request that is sent
+again is paid once."""
 
 
 REASONS = {

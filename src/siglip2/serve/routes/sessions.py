@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from siglip2.errors import InvalidInput
-from siglip2.serve.accounts.passwords import MAX_EMAIL, find_by_password, set_password
+from siglip2.serve.accounts.passwords import MAX_EMAIL, checked_email, find_by_password, set_password
 from siglip2.serve.accounts.sessions import begin_session, csrf_token, end_other_sessions, end_session
 from siglip2.serve.accounts.store import EmailTaken, create_account, operator_without_password
 from siglip2.serve.attempts import Attempts
@@ -81,11 +81,15 @@ async def sign_up(request: Request, body: Credentials) -> JSONResponse:
         )
     await attempts.sign_up(_address(request))
     try:
+        email = checked_email(body.email)
+    except InvalidInput as error:
+        raise bad_request(sentence(error), "email") from None
+    try:
         async with attempts.hashing:
             account_id = await asyncio.to_thread(
                 create_account,
                 database,
-                body.email,
+                email,
                 password=body.password,
                 credit=settings.sign_up_credit,
             )
@@ -98,7 +102,7 @@ async def sign_up(request: Request, body: Credentials) -> JSONResponse:
             param="email",
         ) from None
     except InvalidInput as error:
-        raise bad_request(sentence(error), "password" if "password" in str(error) else "email") from None
+        raise bad_request(sentence(error), "password") from None
     return await begin(request, account_id, 201)
 
 
