@@ -2,8 +2,10 @@
 
 import base64
 import json
+from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import update
 from tests.serve.conftest import data_url
 
 from siglip2.serve.accounts.store import create_account, create_key, revoke_key
@@ -246,7 +248,10 @@ def test_keys_that_may_not(client, server):
 
     limited = create_key(server.database, "eve@example.org", "scoped", scopes=["classify"])
     check_shape(send(limited), 403, "insufficient_scope")
-    check_shape(send(create_key(server.database, "eve@example.org", "old", days=0)), 401, "invalid_api_key")
+    old = create_key(server.database, "eve@example.org", "old", days=1)
+    with server.database.transaction() as session:
+        session.execute(update(ApiKey).where(ApiKey.name == "old").values(expires_at=datetime.now(UTC)))
+    check_shape(send(old), 401, "invalid_api_key")
     good = create_key(server.database, "eve@example.org", "good")
     response = send(good, {"input": ["x", "y"]})
     check_shape(response, 429, "insufficient_quota")
