@@ -150,7 +150,7 @@ def _inputs(task, context: Context) -> tuple[list, list[str]]:
         labelled = task.load(context)
         templates = resolve_templates(context.protocol.templates)
         images = [labelled.images[index] for index in context.limited(len(labelled.images))]
-        texts = [text for label in task.names(labelled) for text in label_prompts(label, templates)]
+        texts = [text for label in task.named(labelled).class_names for text in label_prompts(label, templates)]
     return images, list(dict.fromkeys(texts))
 
 

@@ -78,9 +78,10 @@ def draw_batch(
         shares.append(share)
         positions.append(before + np.arange(share.first, share.last))
         before += len(indices)
-        regions += [captioned.regions[index] if captioned.regions else () for index in own.tolist()]
-        keys += [f"{captioned.name}/{index}" for index in own.tolist()]
-        aspects += [float(captioned.aspects[index]) if len(captioned.aspects) else 1.0 for index in own]
+        for index in own.tolist():
+            keys.append(f"{captioned.name}/{index}")
+            regions.append(captioned.regions[index] if captioned.regions else ())
+            aspects.append(float(captioned.aspects[index]) if len(captioned.aspects) else 1.0)
         of_source = []
         known: dict[tuple[str, int], int] = {}
         for index in map(int, indices):
