@@ -150,7 +150,8 @@ def _inputs(task, context: Context) -> tuple[list, list[str]]:
         labelled = task.load(context)
         templates = resolve_templates(context.protocol.templates)
         images = [labelled.images[index] for index in context.limited(len(labelled.images))]
-        texts = [text for label in task.named(labelled).class_names for text in label_prompts(label, templates)]
+        names = task.named(labelled).class_names
+        texts = [text for name in names for text in label_prompts(name, templates)]
     return images, list(dict.fromkeys(texts))
 
 
