@@ -10,6 +10,7 @@ import numpy as np
 
 from siglip2.data.captioned import CaptionedImages, stack_images
 from siglip2.data.raw_sources import read_rows
+from siglip2.data.sample import printable
 from siglip2.errors import InvalidInput
 
 logger = logging.getLogger("siglip2")
@@ -41,8 +42,8 @@ def captioned_folder(folder: Path, size: int, *, most_broken: float = MOST_BROKE
             aspects.append(float(aspect[0]))
             kept.append(texts)
         except (OSError, ValueError, SyntaxError) as error:
-            broken.append(name)
-            logger.warning("%s is left out: %s", folder / name, error)
+            broken.append(printable(name))
+            logger.warning("%s is left out: %s", printable(str(folder / name)), error)
     if len(broken) > most_broken * len(captions) or not images:
         raise InvalidInput(
             f"{len(broken)} of {len(captions)} pictures of {folder} cannot be used, such as "

@@ -25,6 +25,7 @@ from siglip2.data.inspection import (
 from siglip2.data.random_access import write_index
 from siglip2.data.raw_sources import RawSample, RawSource
 from siglip2.data.request import begin_folder
+from siglip2.data.sample import printable
 from siglip2.errors import InvalidInput
 
 logger = logging.getLogger("siglip2")
@@ -135,7 +136,7 @@ def _write_shard(
             inspection, files = _convert(f"{number:09d}", name, raw)
             inspected.append(inspection)
             if inspection.broken:
-                logger.warning("%s is left out: %s", raw.source, inspection.broken)
+                logger.warning("%s is left out: %s", inspection.source, inspection.broken)
             else:
                 tar.write({"__key__": inspection.key, **files})
             advance(1)
@@ -158,18 +159,13 @@ def _convert(key: str, shard: str, raw: RawSample) -> tuple[Inspection, dict[str
         if extension is None:
             raise ValueError(f"pictures of the format {opened.format} are not for shards")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = str(error) or type(error).__name__
-        return Inspection(key=key, shard=shard, source=_printable(raw.source), broken=reason), {}
-    description = replace(description, source=_printable(description.source))
+        reason = printable(str(error) or type(error).__name__)
+        return Inspection(key=key, shard=shard, source=printable(raw.source), broken=reason), {}
+    description = replace(description, source=printable(description.source))
     inspection, described = inspect_picture(key, shard, extension, encoded, description)
     if described is None:
         return inspection, {}
     return inspection, {extension: encoded, "json": described.to_json(key)}
-
-
-def _printable(source: str) -> str:
-    """File names need not be valid text, tables have to be."""
-    return source.encode("utf-8", "backslashreplace").decode()
 
 
 def _stop_above(most_broken: float, broken: Sequence[Inspection], seen: int) -> None:

@@ -126,6 +126,11 @@ def captions_of(value: Any, language: Any = None) -> tuple[Caption, ...]:
     raise ValueError(f"captions of the type {type(value).__name__}")
 
 
+def printable(name: str) -> str:
+    """The name of a file for tables and messages: names need not be valid text, these have to be."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def _refuse_half_characters(text: str) -> None:
     """JSON can spell one half of a surrogate pair, which no file in UTF-8 can hold."""
     try:
