@@ -53,13 +53,17 @@ def test_captions_alone_take_no_parts():
         validate(changed, to_train=False)
 
 
-def test_a_branch_is_planned_and_not_trained():
-    """The trainer has neither the weights of the run before nor its share of the schedule."""
+def test_what_follows_a_finished_run_takes_its_weights():
+    curated = find_recipe("base_patch16_256_curated")
+    validate(curated, to_train=False)
+    with pytest.raises(InvalidInput, match=r"a finished base_patch16_256: .* --initial_weights RUN/model"):
+        validate(curated, to_train=True)
+    validate(override(curated, {"branch": "none"}), to_train=True)
     naflex = find_recipe("base_patch16_naflex")
-    validate(naflex, to_train=False)
-    with pytest.raises(InvalidInput, match=r"goes on from base_patch16_256 at 90% .* --branch none"):
-        validate(naflex, to_train=True)
-    validate(override(naflex, {"branch": "none"}), to_train=True)
+    validate(naflex, to_train=True)
+    assert override(naflex, {"keep_at": "0.25,0.5"}).keep_at == (0.25, 0.5)
+    with pytest.raises(InvalidInput, match=r"branch.share is 1.5"):
+        validate(override(naflex, {"branch.share": "1.5"}), to_train=False)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def staged(tiny_recipe):
             Stage(name="captions", begin=0.0, losses=CAPTIONS),
             Stage(name="dense", begin=0.2, losses=DENSE),
             Stage(name="larger", begin=0.4, losses=DENSE, image_size=24),
-            Stage(name="naflex", begin=0.6, losses=CAPTIONS, sequence_lengths=(4, 9)),
+            Stage(name="naflex", begin=0.6, losses=CAPTIONS, sequence_lengths=(4, 9), halved_from=9),
             Stage(name="curated", begin=0.8, sequence_lengths=(4, 9), curation=Curation(chunks=4)),
         ),
         self_supervision=SelfSupervision(

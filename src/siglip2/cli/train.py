@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import logging
+import shutil
 import sys
 from collections import deque
 from collections.abc import Sequence
@@ -51,6 +52,7 @@ def train(
     model: str | None = None,
     lock_images: bool = False,
     low_rank: int = 0,
+    branch_from: Path | None = None,
     unchecked: bool = False,
     threads: int | None = None,
     device: str = "cpu",
@@ -77,6 +79,7 @@ def train(
         lock_images: fine_tune only, train the text tower alone (LiT).
         low_rank: fine_tune only, train matrices of this rank beside the weights (LoRA) and write them as an
             adapter beside the model.
+        branch_from: branches only, folder of the run that this one goes on from.
         unchecked: train even where the initial weights do not tell true pairs from shuffled ones.
         threads: processor threads for torch.
         device: where to train.
@@ -105,6 +108,8 @@ def train(
 
         print(plan(chosen), end="")
         return
+    if branch_from is not None and not chosen.branch_step:
+        raise InvalidInput(f"--branch-from {branch_from}: {chosen.name} is no branch of another run")
     if data is None or not data.is_dir():
         raise InvalidInput(f"{data} is not a folder: --data names the folder of the training data")
     if run is None:
@@ -139,6 +144,8 @@ def train(
     if checkpoint is None:
         vocabulary = run / "tokenizer.json"
         if ranks.first:
+            if branch_from is not None:
+                _take_vocabulary(branch_from, vocabulary)
             prepare_tokenizer(chosen, sources, vocabulary)
         ranks.wait()
     else:
@@ -165,6 +172,7 @@ def train(
         initial=initial,
         checked=not unchecked,
         data_folder=data,
+        branch_from=branch_from,
         callbacks=callbacks,
     )
     if ranks.first:
@@ -192,6 +200,16 @@ def _callbacks(recipe, run: Path, log_to: tuple[str, ...], live: bool) -> list:
 
         found.append(Terminal(recipe))
     return found
+
+
+def _take_vocabulary(trunk: Path, vocabulary: Path) -> None:
+    """A branch reads with the vocabulary that the run before it has learned."""
+    if vocabulary.exists():
+        return
+    if not (trunk / vocabulary.name).is_file():
+        raise InvalidInput(f"--branch-from {trunk}: there is no {vocabulary.name} of a run")
+    vocabulary.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(trunk / vocabulary.name, vocabulary)
 
 
 def _check_fit(recipe, config) -> None:

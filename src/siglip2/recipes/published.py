@@ -68,6 +68,7 @@ def base_patch16_256() -> Recipe:
         precision="bfloat16",
         compile=True,
         checkpoint_every=5_000,
+        keep_at=(0.9, 0.95),
         log_every=100,
         expected="after curation: ImageNet 79.1, COCO hit@1 53.2 text to image, 69.7 image to text",
     )
@@ -91,8 +92,7 @@ def base_patch16_512() -> Recipe:
 def base_patch16_naflex() -> Recipe:
     """Native aspect ratios: from 90 % of a run without self-supervision, the rest stretched 3.75 times.
 
-    Differs from the paper: at 1,024 tokens it halves the batch and takes twice as many steps. Here every
-    length has the same batch; the examples, and so the cost, are the same.
+    At 1,024 tokens the batch is halved and twice as many steps are taken, so that the examples stay the same.
     """
     captions, _ = _weights("base")
     return replace(
@@ -101,7 +101,13 @@ def base_patch16_naflex() -> Recipe:
         branch=Branch(recipe="base_patch16_256", share=0.9, steps_stretch=NAFLEX_STRETCH),
         stages=(
             Stage(name="sigmoid and captions", begin=0.0, losses=captions),
-            Stage(name="NaFlex", begin=0.9, losses=captions, sequence_lengths=NAFLEX_LENGTHS),
+            Stage(
+                name="NaFlex",
+                begin=0.9,
+                losses=captions,
+                sequence_lengths=NAFLEX_LENGTHS,
+                halved_from=max(NAFLEX_LENGTHS),
+            ),
         ),
         expected="ImageNet zero-shot 78.5 at 256 tokens, 80.4 at 1,024",
     )

@@ -131,6 +131,8 @@ class Stage:
             Differs from the paper, whose pictures have all shapes; many small data sets are of squares.
         packed: NaFlex: images of a batch follow each other in one sequence, filled up to a multiple of so
             many patches, in place of being padded to one length; 0 pads. Values and gradients are the same.
+        halved_from: NaFlex: batches of sequences so long or longer are taken in two steps of half the images
+            each, as the paper's are at 1,024; 0 halves none.
         curation: super-batches and their selection; None trains on everything.
         learning_rate: factor on the schedule.
         weight_decay: factor on the decay.
@@ -144,6 +146,7 @@ class Stage:
     sequence_lengths: tuple[int, ...] = ()
     shape_variety: float = 1.0
     packed: int = 0
+    halved_from: int = 0
     curation: Curation | None = None
     learning_rate: float = 1.0
     weight_decay: float = 1.0
@@ -153,12 +156,9 @@ class Stage:
 class Branch:
     """Where a run begins that does not begin from nothing.
 
-    For the plan and its cost: the trainer takes no weights of another run at a share of its steps and
-    stretches no schedule, so that it refuses recipes with a branch.
-
     Attributes:
         recipe: the run whose weights and optimiser state are taken.
-        share: at which share of its steps.
+        share: at which share of its steps; 1 takes the weights of a finished run, with a schedule of its own.
         steps_stretch: the remaining schedule is stretched by this; the paper has 3.75 for NaFlex.
     """
 
@@ -233,13 +233,39 @@ class Recipe:
     """A step whose gradient norm is so many times the running mean is skipped; 0 skips none."""
     checkpoint_every: int = 200
     keep_checkpoints: int = 2
+    keep_at: tuple[float, ...] = ()
+    """Shares of the run at which a state is saved that stays on disk, for branches to go on from."""
     log_every: int = 20
+
+    @property
+    def branch_step(self) -> int:
+        """The step at which a branch leaves the run that it goes on from; 0 for a run of its own."""
+        share = 0.0 if self.branch is None else self.branch.share
+        return round(share * self.schedule.num_steps) if share < 1 else 0
+
+    @property
+    def last_step(self) -> int:
+        """How many steps there are, those before a branch included; a branch may stretch the others."""
+        stretch = 1.0 if self.branch is None else self.branch.steps_stretch
+        return self.branch_step + round(stretch * (self.schedule.num_steps - self.branch_step))
+
+    @property
+    def kept_steps(self) -> frozenset[int]:
+        """Steps whose states stay on disk."""
+        return frozenset(round(share * self.schedule.num_steps) for share in self.keep_at)
+
+    def progress(self, step: int) -> float:
+        """A step in those of the schedule and the stages, which a branch may stretch from where it begins."""
+        if self.branch is None or step < self.branch_step:
+            return step
+        return self.branch_step + (step - self.branch_step) / self.branch.steps_stretch
 
     def stage_at(self, step: int) -> int:
         """Index of the stage that a step belongs to."""
-        begun = [index for index, stage in enumerate(self.stages) if self.first_step(index) <= step]
+        done = self.progress(step)
+        begun = [index for index, stage in enumerate(self.stages) if self.first_step(index) <= done]
         return begun[-1]
 
     def first_step(self, stage: int) -> int:
-        """The step at which a stage begins."""
+        """The step of the schedule at which a stage begins."""
         return round(self.stages[stage].begin * self.schedule.num_steps)

@@ -21,11 +21,10 @@ def validate(recipe: Recipe, *, to_train: bool) -> None:
     for index, stage in enumerate(recipe.stages):
         _check_losses(stage.losses, f"stages.{index}.losses", recipe.accumulate)
         _check_curation(stage, f"stages.{index}.curation")
-    if to_train and (branch := recipe.branch) is not None:
+    if to_train and recipe.branch is not None and recipe.branch.share == 1:
         raise InvalidInput(
-            f"{recipe.name} goes on from {branch.recipe} at {branch.share:.0%} of its steps, which this "
-            "trainer does not do: --dry-run shows its plan and cost, and --branch none trains all of its "
-            "stages from the beginning"
+            f"{recipe.name} begins with the weights of a finished {recipe.branch.recipe}: name them with "
+            "--branch none --initial_weights RUN/model"
         )
 
 
@@ -62,6 +61,7 @@ def _check_numbers(recipe: Recipe) -> None:
         if not 0 <= value < 1:
             raise InvalidInput(f"{path} is {value}: it has to be from 0 to below 1")
     shares = {
+        **{f"keep_at.{place}": share for place, share in enumerate(recipe.keep_at)},
         "min_crop_area": recipe.min_crop_area,
         "colour_jitter": recipe.colour_jitter,
         "mixed": recipe.mixed,
@@ -69,6 +69,11 @@ def _check_numbers(recipe: Recipe) -> None:
     for path, value in shares.items():
         if not 0 <= value <= 1:
             raise InvalidInput(f"{path} is {value}: it is a share, from 0 to 1")
+    if (branch := recipe.branch) is not None and not (0 < branch.share <= 1 and branch.steps_stretch > 0):
+        raise InvalidInput(
+            f"branch.share is {branch.share} and branch.steps_stretch {branch.steps_stretch}: the one has to "
+            "be above 0 and at most 1, the other above 0"
+        )
     images = sum(source.images_per_batch for source in recipe.sources)
     if recipe.accumulate > images:
         raise InvalidInput(f"accumulate is {recipe.accumulate}: a batch of {images} images has fewer parts")

@@ -21,6 +21,7 @@ MAY_CHANGE = (
     "spike_factor",
     "checkpoint_every",
     "keep_checkpoints",
+    "keep_at",
     "log_every",
     "expected",
 )

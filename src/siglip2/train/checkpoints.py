@@ -7,6 +7,7 @@ that a kill at any moment leaves the last one good. Any number of ranks can read
 import logging
 import shutil
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,17 @@ _PREFIX = "step-"
 class Checkpoints:
     """The states of one run, newest last."""
 
-    def __init__(self, run: Path, *, keep: int = 2):
+    def __init__(self, run: Path, *, keep: int = 2, always: Collection[int] = ()):
         """Look at a folder.
 
         Args:
             run: folder of the run.
             keep: how many states to leave on disk.
+            always: steps whose states stay besides.
         """
         self.folder = run / "checkpoints"
         self.keep = max(1, keep)
+        self.always = frozenset(always)
         self._writing: Any = None  # torch's future, or none
         self._rename: tuple[Path, Path] | None = None
         # Ranks agree on a state in the background: on a group of their own, or they would meet the losses'.
@@ -84,7 +87,7 @@ class Checkpoints:
         if self._rename is not None:
             partial, whole = self._rename
             partial.rename(whole)
-            for step in self.steps[: -self.keep]:
+            for step in [each for each in self.steps if each not in self.always][: -self.keep]:
                 shutil.rmtree(self.folder / f"{_PREFIX}{step:08d}")
         if dist.is_initialized():
             dist.barrier()

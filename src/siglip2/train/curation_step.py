@@ -1,15 +1,13 @@
 """One step of ACID: score a super-batch by learner and teacher, and keep a part of it."""
 
-from dataclasses import replace
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from siglip2.recipes.recipe import Curation
 from siglip2.train.batches import Views
 from siglip2.train.curation import pair_losses, select_jointly
 from siglip2.train.parallel import Ranks
-from siglip2.train.taught import part_of
+from siglip2.train.split import chosen
 
 
 @torch.no_grad()
@@ -50,18 +48,4 @@ def curate(
     kept = kept.to(positions.device)
     own = torch.isin(views.positions, positions[in_order][kept])
     needed = torch.isin(views.text_numbers, text_of_image[kept])
-    return _only(views, own, needed)
-
-
-def _only(views: Views, images: Tensor, texts: Tensor) -> Views:
-    return replace(
-        views,
-        patches=views.patches[images],
-        positions=views.positions[images],
-        grids=None if views.grids is None else views.grids[images.cpu()],
-        mask=None if views.mask is None else views.mask[images],
-        text_of_image=views.text_of_image[images],
-        ids=views.ids[texts],
-        text_numbers=views.text_numbers[texts],
-        taught=None if views.taught is None else part_of(views.taught, images, texts),
-    )
+    return chosen(views, own, needed)

@@ -26,6 +26,7 @@ from siglip2.train.parallel import Ranks, whole
 from siglip2.train.resident import ResidentPictures
 from siglip2.train.run_state import RunState
 from siglip2.train.sanity import check_true_pairs
+from siglip2.train.split import halves, is_halved
 from siglip2.train.stopping import Stopped, asked_to_stop
 
 logger = logging.getLogger("siglip2")
@@ -50,6 +51,7 @@ def train(
     initial: Mapping[str, Tensor] | None = None,
     checked: bool = True,
     data_folder: Path | None = None,
+    branch_from: Path | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> dict[str, Tensor]:
     """Train to the end of the recipe, or resume a run that was stopped; returns the averaged weights.
@@ -69,6 +71,7 @@ def train(
         initial: weights to begin from.
         checked: stop where initial weights do not tell true pairs from shuffled ones.
         data_folder: where the data come from, so that the run does not go on with others.
+        branch_from: folder of the run that a branch goes on from.
         callbacks: see log entries, beside the log itself.
 
     Raises:
@@ -85,12 +88,12 @@ def train(
     validate(recipe, to_train=True)
     ranks = ranks or Ranks(device=device)
     run.mkdir(parents=True, exist_ok=True)
-    state = RunState(recipe, run, ranks, initial, data_folder)
+    state = RunState(recipe, run, ranks, initial, data_folder, branch_from)
     if state.step and ranks.first:
-        logger.info("resumed %s at step %d", run, state.step)
+        logger.info("%s goes on at step %d", run, state.step)
 
     num_images = sum(source.images_per_batch for source in recipe.sources)
-    last = min(recipe.schedule.num_steps, stop_after or recipe.schedule.num_steps)
+    last = min(recipe.last_step, stop_after or recipe.last_step)
     listeners = [JsonLines(run / "log.jsonl"), *callbacks] if ranks.first else []
     meters, skipped = Meters(recipe, ranks.device, state.step), 0
     teachers: dict[str, LargerModel] = {}
@@ -136,33 +139,34 @@ def train(
                 with narrow:
                     views = curate(module, views, num_images, stage.curation, generator, ranks)
 
-            # -- forward and backward
-            if recipe.accumulate > 1:
-                parts = backward_in_parts(module, views, recipe.accumulate, ranks, stage.losses, narrow)
-            else:
-                with narrow:
-                    parts = module(views)
-                # Not in there: gradients of what is computed in float32 would be rounded.
-                torch.stack(list(parts.values())).sum().backward()
-            learning = [each for each in objective.parameters() if each.requires_grad]
-            norm = whole(nn.utils.clip_grad_norm_(learning, recipe.optimizer.clip_norm)).item()
-
-            # -- update
-            factor = schedule_factor(recipe.schedule, step)
+            factor = schedule_factor(recipe.schedule, recipe.progress(step))
             set_learning_rate(state.optimizers, factor * stage.learning_rate, stage.weight_decay)
-            finite = norm < float("inf")
-            if finite and not state.is_spike(norm, recipe.spike_factor):
-                skipped = 0
+            for batch in halves(views, ranks) if is_halved(views, stage) else [views]:
+                # -- forward and backward
+                if recipe.accumulate > 1:
+                    parts = backward_in_parts(module, batch, recipe.accumulate, ranks, stage.losses, narrow)
+                else:
+                    with narrow:
+                        parts = module(batch)
+                    # Not in there: gradients of what is computed in float32 would be rounded.
+                    torch.stack(list(parts.values())).sum().backward()
+                learning = [each for each in objective.parameters() if each.requires_grad]
+                norm = whole(nn.utils.clip_grad_norm_(learning, recipe.optimizer.clip_norm)).item()
+
+                # -- update
+                finite = norm < float("inf")
+                if finite and not state.is_spike(norm, recipe.spike_factor):
+                    skipped = 0
+                    for optimizer in state.optimizers:
+                        optimizer.step()
+                    objective.after_step()
+                    state.update_average(min(recipe.ema_decay, (step + 1) / (step + 10)))
+                else:
+                    skipped += 1
+                    objective.after_skipped_step()
+                    _skip(run, step, skipped, "far above their mean" if finite else "not finite", drawn.keys)
                 for optimizer in state.optimizers:
-                    optimizer.step()
-                objective.after_step()
-                state.update_average(min(recipe.ema_decay, (step + 1) / (step + 10)))
-            else:
-                skipped += 1
-                objective.after_skipped_step()
-                _skip(run, step, skipped, "far above their mean" if finite else "not finite", drawn.keys)
-            for optimizer in state.optimizers:
-                optimizer.zero_grad()
+                    optimizer.zero_grad()
             state.step = step + 1
 
             # -- log and save
@@ -182,12 +186,13 @@ def train(
                 if ranks.first:
                     logger.info("%s", entry)
             stopped = ranks.any(bool(signals)) and state.step < last
-            if state.step % recipe.checkpoint_every == 0 or state.step == last or stopped:
+            kept = state.step % recipe.checkpoint_every == 0 or state.step in recipe.kept_steps
+            if kept or state.step == last or stopped:
                 state.save()
             if stopped:
                 break
     if stopped:
-        where = f"step {state.step} of {recipe.schedule.num_steps}"
+        where = f"step {state.step} of {recipe.last_step}"
         raise Stopped(f"stopped at {where} and saved; the same command goes on from there")
     weights = state.averaged()
     if recipe.low_rank is None:

@@ -43,7 +43,7 @@ class Meters:
         seconds = max(now - self._began, 1e-9)
         rate = (step - self._step) * self.images / seconds
         flops = rate * example_flops(self.recipe, stage)
-        left = (self.recipe.schedule.num_steps - step) * self.images / rate
+        left = (self.recipe.last_step - step) * self.images / rate
         found = {
             "images_per_second": rate,
             "teraflops": flops / 1e12,

@@ -126,8 +126,8 @@ def like(tensor: Tensor, sharded: Tensor) -> Tensor:
     return distribute_tensor(tensor, sharded.device_mesh, sharded.placements)
 
 
-def schedule_factor(schedule: Schedule, step: int) -> float:
-    """Share of the peak learning rate at a step: linear warm-up, then a cosine to zero."""
+def schedule_factor(schedule: Schedule, step: float) -> float:
+    """Share of the peak learning rate at a step of the schedule: linear warm-up, then a cosine to zero."""
     if step < schedule.warmup_steps:
         return (step + 1) / schedule.warmup_steps
     progress = (step - schedule.warmup_steps) / max(1, schedule.num_steps - schedule.warmup_steps)

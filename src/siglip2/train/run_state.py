@@ -34,8 +34,9 @@ class RunState:
         ranks: Ranks,
         initial: Mapping[str, Tensor] | None,
         data_folder: Path | None = None,
+        branch_from: Path | None = None,
     ):
-        """Begin a run, or read its last state.
+        """Begin a run, on the state of another one where it is a branch, or read its last state.
 
         Args:
             recipe: what to train.
@@ -43,13 +44,14 @@ class RunState:
             ranks: of the run.
             initial: weights to begin from.
             data_folder: of the training data, if it is known.
+            branch_from: folder of the run that a branch goes on from.
 
         Raises:
             InvalidInput: the run was begun with something else, has gone further than it is to go, or nothing
-                is called as `locked` says.
+                is called as `locked` says; a branch without the state that it goes on from.
         """
         self.recipe, self.ranks, self.step = recipe, ranks, 0
-        self.checkpoints = Checkpoints(run, keep=recipe.keep_checkpoints)
+        self.checkpoints = Checkpoints(run, keep=recipe.keep_checkpoints, always=recipe.kept_steps)
         resumed = bool(self.checkpoints.steps)
         check_begun_with(recipe, run, data=data_folder, resumed=resumed, first=ranks.first)
         self.norms = torch.zeros(2)  # running mean of gradient norms in this stage, and how many
@@ -60,15 +62,20 @@ class RunState:
         }
         self.optimizers: list[torch.optim.Optimizer] = []
         if steps := self.checkpoints.steps:
-            self.step = steps[-1]
-            if self.step > recipe.schedule.num_steps:
+            if steps[-1] > recipe.last_step:
                 raise InvalidInput(
-                    f"{run} has gone {self.step} steps already, and {recipe.schedule.num_steps} were asked "
+                    f"{run} has gone {steps[-1]} steps already, and {recipe.last_step} were asked "
                     "for: name another folder for a shorter run"
                 )
-            self._enter_up_to(recipe.stage_at(max(0, self.step - 1)))
-            state = self.tensors()
-            self.checkpoints.load(self.step, state)
+            self._read(self.checkpoints, steps[-1])
+        elif recipe.branch_step:
+            self._read(_trunk(recipe, branch_from), recipe.branch_step)
+
+    def _read(self, checkpoints: Checkpoints, step: int) -> None:
+        self.step = step
+        self._enter_up_to(self.recipe.stage_at(max(0, step - 1)))
+        state = self.tensors()
+        checkpoints.load(step, state)
 
     @property
     def stage(self) -> int:
@@ -155,6 +162,23 @@ class RunState:
     def averaged(self) -> dict[str, Tensor]:
         """The averaged weights, whole; all ranks ask."""
         return {name: whole(value) for name, value in self.average.items()}
+
+
+def _trunk(recipe: Recipe, run: Path | None) -> Checkpoints:
+    """States of the run that a branch goes on from."""
+    assert recipe.branch is not None
+    step = recipe.branch_step
+    what = f"{recipe.name} goes on from {recipe.branch.recipe} at step {step}"
+    if run is None:
+        raise InvalidInput(f"{what}: name the folder of that run with --branch-from")
+    found = Checkpoints(run)
+    if step not in found.steps:
+        listed = ", ".join(map(str, found.steps)) or "no step"
+        raise InvalidInput(
+            f"{what}, and {run} holds the states of {listed}: a run with --keep_at {recipe.branch.share:g} "
+            "keeps the one that is needed"
+        )
+    return found
 
 
 def _fresh(recipe: Recipe, ranks: Ranks, initial: Mapping[str, Tensor] | None) -> Objective:

@@ -1,4 +1,4 @@
-"""Parts of a batch, for gradients that are added up over several of them."""
+"""Parts of a batch: for gradients that are added up over several of them, or for a step each."""
 
 from dataclasses import replace
 
@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from siglip2.data.share import Share
+from siglip2.recipes.recipe import Stage
 from siglip2.train.batches import DecoderTargets, Views
+from siglip2.train.parallel import Ranks
 from siglip2.train.taught import part_of
 
 
@@ -49,6 +51,56 @@ def _targets(targets: DecoderTargets, images: Share) -> DecoderTargets:
     own = (targets.image >= images.first) & (targets.image < images.last)
     return DecoderTargets(
         ids=targets.ids[own], image=targets.image[own] - images.first, parallel=targets.parallel[own]
+    )
+
+
+def is_halved(views: Views, stage: Stage) -> bool:
+    """Whether a batch is taken in two steps."""
+    return 0 < stage.halved_from <= views.patches.shape[1]
+
+
+def halves(views: Views, ranks: Ranks) -> list[Views]:
+    """Two batches, each of every other image of all ranks and of the texts that are true of these.
+
+    Args:
+        views: of this rank.
+        ranks: of the run.
+    """
+    found = []
+    for half in (0, 1):
+        images = views.positions % 2 == half
+        texts = torch.isin(views.text_numbers, ranks.gather(views.true_texts[images]))
+        found.append(chosen(views, images, texts))
+    return found
+
+
+def chosen(views: Views, images: Tensor, texts: Tensor) -> Views:
+    """Some images with their targets and views, and some texts; by masks."""
+    targets, views_of_images = views.targets, views.local_views
+    if targets is not None:
+        own, number = images[targets.image], images.long().cumsum(0) - 1
+        targets = DecoderTargets(
+            ids=targets.ids[own], image=number[targets.image[own]], parallel=targets.parallel[own]
+        )
+
+    def rows(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor[images.to(tensor.device)]
+
+    return replace(
+        views,
+        patches=views.patches[images],
+        positions=views.positions[images],
+        ids=views.ids[texts],
+        text_numbers=views.text_numbers[texts],
+        text_of_image=views.text_of_image[images],
+        also_true=rows(views.also_true),
+        grids=rows(views.grids),
+        mask=rows(views.mask),
+        targets=targets,
+        global_view=rows(views.global_view),
+        local_views=None if views_of_images is None else views_of_images[:, images],
+        hidden=rows(views.hidden),
+        taught=None if views.taught is None else part_of(views.taught, images, texts),
     )
 
 

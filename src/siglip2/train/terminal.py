@@ -42,7 +42,7 @@ class Terminal:
 
     def draw(self, entry: Entry) -> Panel:
         """The picture of an entry."""
-        steps = self.recipe.schedule.num_steps
+        steps = self.recipe.last_step
         losses = Table(box=None, header_style="dim")
         for column, justify in (("", "left"), ("now", "right"), ("so far", "left")):
             losses.add_column(column, justify=justify)  # pyright: ignore[reportArgumentType]
