@@ -53,7 +53,7 @@ class SugarCrepe:
             right = context.embed_texts([caption for _, caption, _ in entries])
             wrong = context.embed_texts([caption for _, _, caption in entries])
             found[category] = (images * right).sum(1) > (images * wrong).sum(1)
-            pictures[category] = [entry["filename"] for entry in entries]
+            pictures[category] = [name for name, _, _ in entries]
         if not found:
             raise InvalidInput(f"{folder} holds none of {', '.join(f'{name}.json' for name in SUGARCREPE)}")
         hits, picture = np.concatenate(list(found.values())), np.concatenate(list(pictures.values()))
