@@ -48,4 +48,4 @@ def curate(
     kept = kept.to(positions.device)
     own = torch.isin(views.positions, positions[in_order][kept])
     needed = torch.isin(views.text_numbers, text_of_image[kept])
-    return chosen(views, own, needed)
+    return chosen(views, own.nonzero()[:, 0], needed.nonzero()[:, 0])

@@ -19,39 +19,15 @@ def split_views(views: Views, parts: int) -> list[Views]:
         views: of this rank.
         parts: at most as many as there are images.
     """
-    return [
-        _part(views, Share.of(len(views.patches), each, parts), Share.of(len(views.ids), each, parts))
-        for each in range(parts)
-    ]
+    found = []
+    for part in range(parts):
+        images, texts = (Share.of(len(each), part, parts) for each in (views.patches, views.ids))
+        found.append(chosen(views, _rows(images, views), _rows(texts, views)))
+    return found
 
 
-def _part(views: Views, images: Share, texts: Share) -> Views:
-    def rows(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor[images.rows]
-
-    return replace(
-        views,
-        patches=views.patches[images.rows],
-        positions=views.positions[images.rows],
-        ids=views.ids[texts.rows],
-        text_numbers=views.text_numbers[texts.rows],
-        text_of_image=views.text_of_image[images.rows],
-        also_true=rows(views.also_true),
-        grids=rows(views.grids),
-        mask=rows(views.mask),
-        targets=None if views.targets is None else _targets(views.targets, images),
-        global_view=rows(views.global_view),
-        local_views=None if views.local_views is None else views.local_views[:, images.rows],
-        hidden=rows(views.hidden),
-        taught=None if views.taught is None else part_of(views.taught, images.rows, texts.rows),
-    )
-
-
-def _targets(targets: DecoderTargets, images: Share) -> DecoderTargets:
-    own = (targets.image >= images.first) & (targets.image < images.last)
-    return DecoderTargets(
-        ids=targets.ids[own], image=targets.image[own] - images.first, parallel=targets.parallel[own]
-    )
+def _rows(share: Share, views: Views) -> Tensor:
+    return torch.arange(share.first, share.last, device=views.positions.device)
 
 
 def is_halved(views: Views, stage: Stage) -> bool:
@@ -68,24 +44,25 @@ def halves(views: Views, ranks: Ranks) -> list[Views]:
     """
     found = []
     for half in (0, 1):
-        images = views.positions % 2 == half
-        texts = torch.isin(views.text_numbers, ranks.gather(views.true_texts[images]))
-        found.append(chosen(views, images, texts))
+        images = (views.positions % 2 == half).nonzero()[:, 0]
+        needed = ranks.gather(views.true_texts[images])
+        found.append(chosen(views, images, torch.isin(views.text_numbers, needed).nonzero()[:, 0]))
     return found
 
 
 def chosen(views: Views, images: Tensor, texts: Tensor) -> Views:
-    """Some images with their targets and views, and some texts; by masks."""
-    targets, views_of_images = views.targets, views.local_views
-    if targets is not None:
-        own, number = images[targets.image], images.long().cumsum(0) - 1
-        targets = DecoderTargets(
-            ids=targets.ids[own], image=number[targets.image[own]], parallel=targets.parallel[own]
-        )
+    """Some images with their targets and views, and some texts.
+
+    Args:
+        views: of this rank.
+        images: their rows, in increasing order.
+        texts: their rows.
+    """
 
     def rows(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor[images.to(tensor.device)]
 
+    local_views = views.local_views
     return replace(
         views,
         patches=views.patches[images],
@@ -96,12 +73,20 @@ def chosen(views: Views, images: Tensor, texts: Tensor) -> Views:
         also_true=rows(views.also_true),
         grids=rows(views.grids),
         mask=rows(views.mask),
-        targets=targets,
+        targets=None if views.targets is None else _targets(views.targets, images, len(views.patches)),
         global_view=rows(views.global_view),
-        local_views=None if views_of_images is None else views_of_images[:, images],
+        local_views=None if local_views is None else local_views[:, images],
         hidden=rows(views.hidden),
         taught=None if views.taught is None else part_of(views.taught, images, texts),
     )
+
+
+def _targets(targets: DecoderTargets, images: Tensor, before: int) -> DecoderTargets:
+    number = torch.full((before,), -1, device=images.device)
+    number[images] = torch.arange(len(images), device=images.device)
+    image = number[targets.image]
+    own = (image >= 0).nonzero()[:, 0]
+    return DecoderTargets(ids=targets.ids[own], image=image[own], parallel=targets.parallel[own])
 
 
 def whole_counts(views: Views) -> dict[str, int]:
