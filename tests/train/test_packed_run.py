@@ -56,9 +56,10 @@ data = stages.unwrapped(stages.with_regions)(stages.unwrapped(given.tiny_data)()
 real = torch.nn.Module.compile
 # Without code generation, and every new shape a graph of its own.
 torch.nn.Module.compile = lambda self: real(self, backend="aot_eager", dynamic=False)
-# Pairs alone, so that there are as many texts in every batch.
-base = dataclasses.replace(base, sources=base.sources[1:])
-for packed, steps in ((5 * 9, 1), (5 * 9, 8), (1, 8)):
+# Pairs alone, all of them in every batch, so that there are as many texts.
+pairs = dataclasses.replace(base.sources[1], images_per_batch=11)
+base = dataclasses.replace(base, sources=(pairs,))
+for packed, steps in ((11 * 9, 1), (11 * 9, 8), (1, 8)):
     torch._dynamo.reset()
     counters.clear()
     recipe = here.native(base, packed, compile=True)
