@@ -42,6 +42,20 @@ def test_frames_of_an_animation_are_read_before_it_goes_on(tmp_path):
     np.testing.assert_allclose(found, encoder.embed_images(photos), atol=1e-6)
 
 
+def test_pictures_of_their_own_are_prepared_side_by_side(monkeypatch):
+    """As `convert` gives them: nothing of theirs is closed, so that a generator need not wait for each."""
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    both = threading.Barrier(2, timeout=20)
+
+    def prepare(image) -> PreparedImage:
+        both.wait()
+        return PreparedImage(patches=np.zeros((1, 3)), grid=(1, 1))
+
+    pictures = (Image.new("RGB", (2, 2)) for _ in range(4))
+    (group,) = prepare_groups(pictures, prepare, batch_size=4)
+    assert len(group.images) == 4
+
+
 @pytest.mark.parametrize("opened", [Image.open, lambda path: path.open("rb")], ids=["picture", "file"])
 def test_a_generator_may_close_what_it_gave(tmp_path, opened):
     encoder = tiny_encoder(tmp_path)

@@ -182,7 +182,7 @@ class Encoder:
 
         Args:
             images: paths, bytes, open files, Pillow images or (H, W, 3) arrays; any number, also from an
-                iterator, which may close or change a file or Pillow image when it is asked for the next.
+                iterator, which may seek in or close what it opened when it is asked for the next.
             batch_size: images per run of the tower.
             progress: show a bar with rate and time left on standard error.
             max_num_patches: NaFlex only, the token budget of an image.

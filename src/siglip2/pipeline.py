@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from siglip2.errors import InvalidImage, InvalidInput
 from siglip2.inputs.image import PreparedImage
@@ -64,8 +64,9 @@ def prepare_groups(
     """Prepare images in threads, keep their order, and group them by `batch_size`.
 
     Args:
-        images: what `prepare` takes; read by the calling thread, a bounded number ahead. Pillow images and
-            open files of an iterator are read before it goes on, so that it may change or close them.
+        images: what `prepare` takes; read by the calling thread, a bounded number ahead. Open files of an
+            iterator, and Pillow images as they were opened, are read before it goes on: it may seek in them
+            or close them.
         prepare: reads one image.
         batch_size: images of the input per group.
 
@@ -122,6 +123,11 @@ def image_name(image: ImageSource, index: int) -> str:
     return getattr(image, "filename", "") or f"image {index}"
 
 
+def _stays(image: ImageSource) -> bool:
+    """Whether it is a Pillow image of its own, as `convert` gives one: no file to seek in or to close."""
+    return isinstance(image, Image.Image) and not isinstance(image, ImageFile.ImageFile)
+
+
 def _submit_ahead(
     pool: ThreadPoolExecutor,
     images: Iterable[ImageSource],
@@ -140,7 +146,7 @@ def _submit_ahead(
             if id(image) in running:
                 wait([running[id(image)]])
             future = running[id(image)] = pool.submit(prepare, image)
-            if not listed:
+            if not (listed or _stays(image)):
                 wait([future])
         else:
             future = pool.submit(prepare, image)
