@@ -28,6 +28,22 @@ class Sender:
         pass
 
 
+@pytest.fixture(autouse=True)
+def interrupts():
+    """A shell's background jobs ignore SIGINT, and so would these tests there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_what_is_ignored_stays_ignored():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with asked_to_stop() as received:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert received == []
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_step_and_saves(tiny_recipe, tiny_data, tokenize, tmp_path, number):
     before = signal.getsignal(number)
