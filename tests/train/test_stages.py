@@ -121,24 +121,30 @@ def test_resolution_change_keeps_what_the_positions_say(staged):
     torch.testing.assert_close(average[POSITIONS], after[POSITIONS])
 
 
+REAL_FORWARD = Objective.forward
+
+
+def plant_faults(monkeypatch, faulty):
+    """Losses are no numbers at the calls, counted from 1, of which `faulty` says so."""
+    calls = 0
+
+    def forward(self, views, *arguments):
+        nonlocal calls
+        calls += 1
+        factor = float("nan") if faulty(calls) else 1.0
+        return {name: value * factor for name, value in REAL_FORWARD(self, views, *arguments).items()}
+
+    monkeypatch.setattr(Objective, "forward", forward)
+
+
 def test_gradients_that_are_not_finite_skip_the_step_and_then_stop(
     staged, with_regions, tokenize, tmp_path, monkeypatch
 ):
-    calls = 0
-    real = Objective.forward
-
-    def faulty(self, views, *arguments):
-        nonlocal calls
-        calls += 1
-        parts = real(self, views, *arguments)
-        return {name: value * (float("nan") if 2 <= calls <= limit else 1.0) for name, value in parts.items()}
-
-    limit = 3
-    monkeypatch.setattr(Objective, "forward", faulty)
+    plant_faults(monkeypatch, lambda call: 2 <= call <= 3)
     average = train(staged, with_regions, tokenize, tmp_path / "two", stop_after=6)
     assert all(torch.isfinite(value).all() for value in average.values())
     assert (tmp_path / "two" / "skipped.txt").read_text().startswith("step 1: not finite: classes/")
-    calls, limit = 0, 99
+    plant_faults(monkeypatch, lambda call: call >= 2)
     with pytest.raises(NotFinite, match=r"not finite for 3 steps in a row, up to step 3"):
         train(staged, with_regions, tokenize, tmp_path / "many", stop_after=6)
 
@@ -147,18 +153,9 @@ def test_a_run_that_is_resumed_after_a_skipped_step_is_the_same_to_the_bit(
     staged, with_regions, tokenize, tmp_path, monkeypatch
 ):
     """What the teacher said in a skipped step moves nothing, so that there is nothing of it to save."""
-    calls = 0
-    real = Objective.forward
-
-    def faulty(self, views, *arguments):
-        nonlocal calls
-        calls += 1
-        parts = real(self, views, *arguments)
-        return {name: value * (float("nan") if calls == 5 else 1.0) for name, value in parts.items()}
-
-    monkeypatch.setattr(Objective, "forward", faulty)
+    plant_faults(monkeypatch, lambda call: call == 5)
     train(staged, with_regions, tokenize, tmp_path / "straight", stop_after=8)
-    calls = 0
+    plant_faults(monkeypatch, lambda call: call == 5)
     for stop in (5, 8):
         train(staged, with_regions, tokenize, tmp_path / "parts", stop_after=stop)
     found = [[each for each in losses(tmp_path / run) if each[0] > 5] for run in ("straight", "parts")]

@@ -216,11 +216,12 @@ class Shown:
 
     def _whole(self, side: int, rows: Int[Tensor, " R"] | None) -> Tensor:
         """Cut and coloured, before anything is laid into them."""
-        if rows is None:
-            pixels = apply_crops(self.pictures, self.crops, (side, side))
-            return pixels if self.colours is None else colour(pixels, self.colours)
-        pixels = apply_crops(self.pictures[rows.to(self.pictures.device)], self.crops[rows], (side, side))
-        return pixels if self.colours is None else colour(pixels, self.colours.of(rows))
+        pictures, crops, colours = self.pictures, self.crops, self.colours
+        if rows is not None:
+            pictures, crops = pictures[rows.to(pictures.device)], crops[rows]
+            colours = None if colours is None else colours.of(rows)
+        pixels = apply_crops(pictures, crops, (side, side))
+        return pixels if colours is None else colour(pixels, colours)
 
 
 def _luminance(pixels: Tensor) -> Tensor:

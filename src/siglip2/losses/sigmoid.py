@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from siglip2.network.precision import without_autocast
+from siglip2.losses.logits import pair_logits
 
 
 def sigmoid_loss(
@@ -35,8 +35,7 @@ def sigmoid_loss(
     Raises:
         ValueError: without `positives`, the numbers of images and texts differ.
     """
-    with without_autocast(images):
-        logits = log_scale.exp() * (images.float() @ texts.float().T) + bias
+    logits = pair_logits(images, texts, log_scale) + bias
     if positives is None:
         if len(images) != len(texts):
             raise ValueError(

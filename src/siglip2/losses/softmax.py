@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from siglip2.network.precision import without_autocast
+from siglip2.losses.logits import pair_logits
 
 
 def softmax_loss(
@@ -24,8 +24,7 @@ def softmax_loss(
         log_scale: t.
         positives: which pairs belong together; None for the diagonal.
     """
-    with without_autocast(images):
-        logits = log_scale.exp() * (images.float() @ texts.float().T)
+    logits = pair_logits(images, texts, log_scale)
     if positives is None:
         positives = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
     right = positives.to(logits.dtype)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from siglip2.data.request import write_whole
 from siglip2.errors import InvalidInput
 from siglip2.recipes.recipe import Recipe
 
@@ -63,9 +64,7 @@ def check_begun_with(recipe: Recipe, run: Path, *, data: Path | None, resumed: b
                 "name another folder for the run"
             )
     elif first:
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, (json.dumps(now, indent=2) + "\n").encode())
 
 
 def differences(before: Any, now: Any) -> dict[str, tuple[Any, Any]]:

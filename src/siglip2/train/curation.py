@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from siglip2.network.precision import without_autocast
+from siglip2.losses.logits import pair_logits
 
 CHUNKS = 16
 
@@ -32,8 +32,7 @@ def pair_losses(
         bias: b.
         same: which pairs belong together; None for the diagonal.
     """
-    with without_autocast(images):
-        logits = log_scale.exp() * (images.float() @ texts.float().T) + bias
+    logits = pair_logits(images, texts, log_scale) + bias
     if same is None:
         same = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
     return -F.logsigmoid(torch.where(same, logits, -logits))

@@ -186,7 +186,7 @@ def train(
                 if ranks.first:
                     logger.info("%s", entry)
             stopped = ranks.any(bool(signals)) and state.step < last
-            kept = state.step % recipe.checkpoint_every == 0 or state.step in recipe.kept_steps
+            kept = state.step % recipe.checkpoint_every == 0 or state.step in state.checkpoints.always
             if kept or state.step == last or stopped:
                 state.save()
             if stopped:

@@ -6,11 +6,11 @@ from torch import Tensor
 
 from siglip2.losses.embedding_distillation import pair_distillation_loss
 from siglip2.losses.gathered import gather_rows
+from siglip2.losses.logits import pair_logits
 from siglip2.losses.reduction import mean_over_ranks
 from siglip2.losses.sigmoid_blockwise import blockwise_sigmoid_loss, same_group
 from siglip2.losses.sigmoid_distributed import distributed_sigmoid_loss
 from siglip2.losses.softmax import softmax_loss
-from siglip2.network.precision import without_autocast
 from siglip2.recipes.recipe import LossWeights
 from siglip2.train.batches import Views
 
@@ -44,9 +44,8 @@ def weighted_pair_losses(
     if weights.distillation:
         taught = views.taught
         assert taught is not None
-        with without_autocast(images):
-            logits = log_scale.exp() * (images.float() @ everyone.float().T) + bias
-            theirs = taught.log_scale.exp() * (taught.images @ gather_rows(taught.texts).T) + taught.bias
+        logits = pair_logits(images, everyone, log_scale) + bias
+        theirs = pair_logits(taught.images, gather_rows(taught.texts), taught.log_scale) + taught.bias
         count = len(images)
         total = pair_distillation_loss(logits, theirs) * count if count else logits.sum()
         found["distillation"] = weights.distillation * mean_over_ranks(total, count)
