@@ -179,9 +179,9 @@ def test_vectors_in_blocks_give_the_same_groups():
 
 
 def test_pairs_are_joined_many_at_once(monkeypatch):
-    calls, join = [], duplicates._Groups.join
+    calls, join = [], duplicates.Groups.join
     monkeypatch.setattr(
-        duplicates._Groups, "join", lambda self, *pairs: calls.append(pairs) or join(self, *pairs)
+        duplicates.Groups, "join", lambda self, *pairs: calls.append(pairs) or join(self, *pairs)
     )
     vectors = np.tile(np.eye(1, 8), (300, 1))
     assert near_vectors(vectors, 0.9, block=100) == [list(range(300))]

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from tests.search.vector_rows import make_vectors, open_search, unit, write_vectors
 
+from siglip2.groups import Groups
 from siglip2.search import vector_search
 from siglip2.search.collection import Collection
 from siglip2.search.copies import CopyState
-from siglip2.search.duplicates import _Groups, duplicates
+from siglip2.search.duplicates import duplicates
 from siglip2.search.inverted_file import MAX_DEAD_SHARE, MAX_GROWTH, InvertedFile
 from siglip2.search.k_means import k_means, nearest_centroids
 from siglip2.search.query import Query, Term
@@ -124,7 +125,7 @@ def test_groups_of_any_shape_are_joined():
     pairs = [(chain, chain + 1), (star, chain + 1), tuple(rng.integers(0, 1000, (2, 300)))]
     for ones, others in pairs:
         order = rng.permutation(len(ones))
-        groups = _Groups(1000)
+        groups = Groups(1000)
         groups.join(ones[order], others[order])
         found = {frozenset(members.tolist()) for members in groups.members()}
         expected = [{index} for index in range(1000)]

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Sequence
 import numpy as np
 
 from siglip2.data.inspection import Inspection
+from siglip2.groups import Groups
 
 LOOK_BITS = 64
 BANDS = 4
@@ -32,7 +33,7 @@ def alike(samples: Sequence[Inspection]) -> list[list[int]]:
         by_look[int(looks[index])].append(index)
     distinct = np.array(list(by_look), dtype=np.uint64)
     first_with = np.array([members[0] for members in by_look.values()], dtype=np.int64)
-    joined = _Groups(len(samples))
+    joined = Groups(len(samples))
     joined.join_all([*by_look.values(), *exact_duplicates(samples)])
     width = LOOK_BITS // BANDS
     for band in range(BANDS):
@@ -48,7 +49,7 @@ def alike(samples: Sequence[Inspection]) -> list[list[int]]:
                 others.append(first_with[close])
         if ones:
             joined.join(np.concatenate(ones), np.concatenate(others))
-    return joined.groups()
+    return [members.tolist() for members in joined.members()]
 
 
 def near_vectors(vectors: np.ndarray, similarity: float, block: int = 1024) -> list[list[int]]:
@@ -59,14 +60,14 @@ def near_vectors(vectors: np.ndarray, similarity: float, block: int = 1024) -> l
         similarity: the least cosine.
         block: rows compared with as many others at once.
     """
-    joined = _Groups(len(vectors))
+    joined = Groups(len(vectors))
     for first in range(0, len(vectors), block):
         rows = vectors[first : first + block]
         for second in range(first, len(vectors), block):
             near = rows @ vectors[second : second + block].T >= similarity
             ones, others = np.nonzero(np.triu(near, 1) if first == second else near)
             joined.join(first + ones, second + others)
-    return joined.groups()
+    return [members.tolist() for members in joined.members()]
 
 
 def _groups_of_equals(values: Iterable[Hashable]) -> list[list[int]]:
@@ -74,33 +75,3 @@ def _groups_of_equals(values: Iterable[Hashable]) -> list[list[int]]:
     for index, value in enumerate(values):
         found[value].append(index)
     return [members for members in found.values() if len(members) > 1]
-
-
-class _Groups:
-    """Disjoint sets of numbers, joined by many pairs at once: where all are alike, any two are a pair."""
-
-    def __init__(self, size: int):
-        # Of each number the least one of its group, between the joins.
-        self._least = np.arange(size)
-
-    def join(self, ones: np.ndarray, others: np.ndarray) -> None:
-        """Put the two numbers of each pair into one group: (P,) and (P,) whole numbers."""
-        while True:
-            first, second = self._least[ones], self._least[others]
-            apart = first != second
-            if not apart.any():
-                return
-            ones, others, first, second = ones[apart], others[apart], first[apart], second[apart]
-            np.minimum.at(self._least, np.maximum(first, second), np.minimum(first, second))
-            while not np.array_equal(below := self._least[self._least], self._least):
-                self._least = below
-
-    def join_all(self, groups: Sequence[Sequence[int]]) -> None:
-        """Put the members of each group into one."""
-        if groups:
-            firsts = np.repeat([members[0] for members in groups], [len(members) for members in groups])
-            self.join(firsts, np.concatenate([np.asarray(members) for members in groups]))
-
-    def groups(self) -> list[list[int]]:
-        """Those of more than one, in order."""
-        return _groups_of_equals(self._least.tolist())

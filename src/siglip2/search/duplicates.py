@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siglip2.errors import InvalidInput
+from siglip2.groups import Groups
 from siglip2.search import vector_search
 from siglip2.search.inverted_file import has_faiss
 from siglip2.search.rows import Row
@@ -32,53 +33,6 @@ class DuplicateGroup:
     least_cosine: float
 
 
-class _Groups:
-    """Positions that have been joined: a forest in one array."""
-
-    def __init__(self, count: int):
-        self._parent = np.arange(count)
-
-    def join(self, ones: np.ndarray, others: np.ndarray) -> None:
-        """Join positions pair by pair; at most log N rounds, however many pairs tie a group together."""
-        while True:
-            ones, others = self._roots(ones), self._roots(others)
-            apart = ones != others
-            ones, others = ones[apart], others[apart]
-            if not len(ones):
-                return
-            # A pair for each group that is in one: then every such group grows to twice its size at least.
-            partners = np.full(len(self._parent), -1)
-            partners[ones], partners[others] = others, ones
-            for one in np.flatnonzero(partners >= 0).tolist():
-                self._join(one, int(partners[one]))
-
-    def _join(self, one: int, other: int) -> None:
-        one, other = self._root(one), self._root(other)
-        self._parent[max(one, other)] = min(one, other)
-
-    def _roots(self, positions: np.ndarray) -> np.ndarray:
-        while not np.array_equal(above := self._parent[positions], positions):
-            positions = above
-        return positions
-
-    def members(self) -> Iterator[np.ndarray]:
-        """Positions of each group of two or more, in order of their first."""
-        while not np.array_equal(roots := self._parent[self._parent], self._parent):
-            self._parent = roots
-        order = np.argsort(self._parent, kind="stable")
-        starts = np.flatnonzero(np.diff(self._parent[order], prepend=-1))
-        for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
-            if end - start > 1:
-                yield order[start:end]
-
-    def _root(self, index: int) -> int:
-        parent = self._parent
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = int(parent[index])
-        return index
-
-
 def duplicates(collection: "Collection", similarity: float) -> Iterator[DuplicateGroup]:
     """Groups of rows whose vectors have at least this cosine, and photos with exact copies.
 
@@ -91,7 +45,7 @@ def duplicates(collection: "Collection", similarity: float) -> Iterator[Duplicat
     if not -1 <= similarity <= 1:
         raise InvalidInput(f"similarity is a cosine from -1 to 1, such as 0.97; {similarity} is not")
     ids, vectors = collection.vectors.all(collection.store)
-    groups = _Groups(len(ids))
+    groups = Groups(len(ids))
     by_index = len(ids) > vector_search.EXACT_ROWS and has_faiss()
     pairs = _by_index(collection, vectors, similarity) if by_index else _by_scan(vectors, similarity)
     for ones, others in pairs:
