@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from siglip2.cli.output import check_file
 from siglip2.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -123,14 +124,6 @@ def _prepare(source: Path, out: Path, columns: object, shard_size: int, most_bro
     return 0
 
 
-def _check_file(option: str, path: Path | None) -> None:
-    """Say before the work what would fail after it."""
-    if path is not None and path.is_dir():
-        raise InvalidInput(f"{option} {path} is a folder; name a file")
-    if path is not None and not path.parent.is_dir():
-        raise InvalidInput(f"{option} {path}: there is no folder {path.parent}")
-
-
 def _named(out: Path | None, action: str) -> Path:
     if out is None:
         raise InvalidInput(f"say where to write: siglip2 data {action} SOURCE OUT")
@@ -146,7 +139,8 @@ def _check(
     from siglip2.data.check_report import faults, overview, write_report
     from siglip2.progress import progress_bar
 
-    _check_file("--report", report)
+    if report is not None:
+        check_file("--report", report)
     if index:
         from siglip2.data.random_access import tars_to_index
 
@@ -186,8 +180,9 @@ def _balance(
 
     if words is not None and table is not None:
         raise InvalidInput("--words and --traits exclude each other")
-    _check_file("OUT", out)
-    _check_file("--report", report)
+    check_file("OUT", out)
+    if report is not None:
+        check_file("--report", report)
     if targets not in ("equal", "observed"):
         path = Path(targets)
         if not path.is_file():

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from siglip2.errors import InvalidInput
@@ -35,6 +36,18 @@ class Writer(Protocol):
     def write(self, photo: str, rows: Sequence[Mapping[str, Value]]) -> None:
         """Print; every row has all columns but the photo."""
         ...
+
+
+def check_file(option: str, path: Path) -> None:
+    """Say before the work what would fail after it.
+
+    Raises:
+        InvalidInput: a file cannot be written there; names the option.
+    """
+    if path.is_dir():
+        raise InvalidInput(f"{option} {path} is a folder; name a file")
+    if not path.parent.is_dir():
+        raise InvalidInput(f"{option} {path}: there is no folder {path.parent}")
 
 
 def open_writer(columns: Columns, *, as_json: bool, as_csv: bool, texts: Iterable[str]) -> Writer:

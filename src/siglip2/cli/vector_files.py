@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from siglip2.cli.output import check_file
 from siglip2.errors import InvalidInput, Siglip2Error
 
 if TYPE_CHECKING:
@@ -35,10 +36,7 @@ def check_output(path: Path) -> None:
     """
     if path.suffix not in (".npz", ".parquet"):
         raise InvalidInput(f"--output {path} must end in .npz or .parquet")
-    if path.is_dir():
-        raise InvalidInput(f"--output {path} is a folder; name a file")
-    if not path.parent.is_dir():
-        raise InvalidInput(f"--output {path}: there is no folder {path.parent}")
+    check_file("--output", path)
     if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise Siglip2Error("Parquet needs pyarrow: pip install 'siglip2[parquet]', or write .npz")
 
