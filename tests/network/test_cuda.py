@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from siglip2.config import VisionConfig
-from siglip2.network.transformer import EncoderLayer, linear_gelu
+from siglip2.network.transformer import EncoderLayer, has_training_kernels, linear_gelu
 from siglip2.network.vision import VisionTower
 
 pytestmark = [
@@ -67,3 +67,29 @@ def test_gradients_are_those_of_the_processor(compiled):
         assert theirs.grad is not None
         # The bias of the keys has no gradient but rounding.
         assert (ours.grad.cpu() - theirs.grad).norm() < 1e-3 * theirs.grad.norm() + 1e-6
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_gradients_in_bfloat16_are_those_of_the_processor(compiled):
+    """Through `siglip2.kernels`, with rows and columns that are no multiples of a block."""
+    torch.manual_seed(0)
+    layer = EncoderLayer(192, 300, 3, 1e-6).double()
+    torch.nn.init.normal_(layer.mlp.fc1.bias)
+    torch.nn.init.normal_(layer.self_attn.v_proj.bias)
+    x = torch.randn(43, 16, 192, dtype=torch.float64)
+    slope = torch.randn(43, 16, 192, dtype=torch.float64)
+    layer(x).backward(slope)
+    there = copy.deepcopy(layer).float().cuda()
+    there.zero_grad()
+    if compiled:
+        there.compile()
+    assert has_training_kernels(x.cuda().bfloat16())
+    with torch.autocast("cuda", torch.bfloat16):
+        out = there(x.cuda().bfloat16())
+    out.backward(slope.cuda().to(out.dtype))
+    for (name, ours), theirs in zip(there.named_parameters(), layer.parameters(), strict=True):
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        # The bias of the keys has no gradient but rounding.
+        error = (ours.grad.cpu().double() - theirs.grad).norm()
+        assert error < 4e-2 * theirs.grad.norm() + 0.1 * name.endswith("k_proj.bias"), name

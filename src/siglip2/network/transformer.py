@@ -6,6 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from siglip2.kernels.availability import HAS_TRITON
+from siglip2.kernels.bias_gelu import bias_gelu
+from siglip2.kernels.split_projections import split_projections
 from siglip2.network.attention import Segments, attend
 
 
@@ -40,7 +43,10 @@ class Attention(nn.Module):
             return tuple(proj(x) for proj in projections)
         # One product in place of three reads the tokens once, which is what takes time on a GPU.
         weight = torch.cat([each.weight for each in projections])
-        return F.linear(x, weight, torch.cat([each.bias for each in projections])).chunk(3, dim=-1)
+        bias = torch.cat([each.bias for each in projections])
+        if has_training_kernels(x):
+            return split_projections(F.linear(x, weight, bias.detach()), bias)
+        return F.linear(x, weight, bias).chunk(3, dim=-1)
 
 
 class MLP(nn.Module):
@@ -56,6 +62,8 @@ class MLP(nn.Module):
         half = x.dtype in (torch.bfloat16, torch.float16) and x.dtype == self.fc1.weight.dtype
         if x.is_cuda and half and not torch.is_grad_enabled():
             return self.fc2(linear_gelu(x, self.fc1.weight, self.fc1.bias))
+        if has_training_kernels(x) and type(self.fc1) is nn.Linear:
+            return self.fc2(bias_gelu(F.linear(x, self.fc1.weight), self.fc1.bias))
         return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
 
 
@@ -121,6 +129,13 @@ def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 @linear_gelu.register_fake
 def _(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return x.new_empty(*x.shape[:-1], len(weight))
+
+
+def has_training_kernels(x: Tensor) -> bool:
+    """Whether gradients of x are to pass through `siglip2.kernels`: in half precision on a GPU."""
+    if not (x.is_cuda and torch.is_grad_enabled() and HAS_TRITON):
+        return False
+    return product_dtype(x) in (torch.bfloat16, torch.float16)
 
 
 def narrow_stream(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from siglip2.data.source import CaptionedSource
 from siglip2.errors import Siglip2Error
+from siglip2.kernels.availability import HAS_TRITON, check_kernels
 from siglip2.recipes.recipe import Recipe
 from siglip2.recipes.validate import validate
 from siglip2.train.ahead import Preparation, prepare_ahead, workers_for
@@ -80,6 +81,7 @@ def train(
             taught by a model that is not named or not usable.
         NotFinite: three steps in a row had gradients that are not finite, or stand out by far.
         Stopped: the process was asked to stop.
+        KernelsDisagree: this GPU computes something else than a processor does.
     """
     # ---- model, optimisers, state ------------------------------------------------------------------
     # Set to what it is: until then MKL takes fewer threads when the machine is busy, and sums of other parts
@@ -87,6 +89,8 @@ def train(
     torch.set_num_threads(torch.get_num_threads())
     validate(recipe, to_train=True)
     ranks = ranks or Ranks(device=device)
+    if HAS_TRITON and ranks.device.startswith("cuda"):
+        check_kernels(ranks.device)
     run.mkdir(parents=True, exist_ok=True)
     state = RunState(recipe, run, ranks, initial, data_folder, branch_from)
     if state.step and ranks.first:
