@@ -106,7 +106,11 @@ class _Chunks(torch.autograd.Function):
             loss, slope = slopes(states[part] @ kernel.T, targets[part], exact)
             total += loss
             to_hidden[part] = (slope @ kernel).to(exact)
-            to_weight += (slope.T @ states[part]).to(exact)
+            if hidden.is_cuda and dtype != exact:
+                # The product adds to the sum itself: 786 MB at the published size, four passes less.
+                torch.addmm(to_weight, slope.T, states[part], out_dtype=exact, out=to_weight)
+            else:
+                to_weight += (slope.T @ states[part]).to(exact)
         ctx.save_for_backward(to_hidden.to(hidden.dtype), to_weight.to(weight.dtype))
         return total
 
