@@ -3,8 +3,8 @@ r"""A training step of siglip2 against open_clip's, and the memory of the sigmoi
     python benchmarks/training.py --write             # some minutes on two cores; writes docs/benchmarks.md
     python benchmarks/training.py --device cuda --batch 256 --precisions bfloat16 --compiled \
         --whole 64 --no-memory --write
-    python benchmarks/training.py --device cuda --batch 512 --precisions bfloat16 --compiled \
-        --no-memory --alone
+    python benchmarks/training.py --device cuda --batch 1024 --precisions bfloat16 --compiled \
+        --no-memory --alone --rounds 4 --steps 5
 
 Both train the same towers (B/16-256) from random weights on the same random batch with the sigmoid loss and
 AdamW: open_clip as its training script does it, with its own model, loss and clamp; siglip2 as its loop does
@@ -71,8 +71,6 @@ def main(
     memory: bool = True,
     whole: int = 0,
     alone: bool = False,
-    bias_gelu: bool = False,
-    unread_norm: bool = False,
     write: bool = False,
     saved: Path | None = None,
     point: tuple[str, int] | None = None,
@@ -94,9 +92,6 @@ def main(
         memory: measure the loss as well.
         whole: pairs a step of the stages of `base_patch16_256`; 0 leaves them out.
         alone: siglip2 without its peer, whose activations need more memory.
-        bias_gelu: with the kernel of benchmarks/bias_gelu.py, which the package does not have.
-        unread_norm: the optimiser starts before the gradients' norm is read, and skips a step on the device;
-            the trainer reads it first.
         write: write the section of docs/benchmarks.md, and the plot beside it.
         saved: write what this file holds of an earlier run, and measure nothing.
         point: internal, one process of the memory measurement.
@@ -111,10 +106,6 @@ def main(
         return
     if keep and device == "cpu":
         keep_freed_memory()
-    if bias_gelu:
-        import bias_gelu as experiment
-
-        experiment.use()
     found = facts(device) | {"batch": batch, "width": width, "depth": depth, "vocabulary": vocabulary}
     found |= {"compiled": compiled, "keep": keep, "rounds": rounds, "steps_a_round": steps}
     found["steps"] = {
@@ -123,7 +114,6 @@ def main(
             device,
             (rounds, steps),
             alone=alone,
-            unread_norm=unread_norm,
         )
         for each in precisions
     }
@@ -139,12 +129,10 @@ def main(
         write_section(found)
 
 
-def _compare(
-    recipe: Recipe, device: str, rounds: tuple[int, int], *, alone: bool, unread_norm: bool
-) -> dict[str, Any]:
+def _compare(recipe: Recipe, device: str, rounds: tuple[int, int], *, alone: bool) -> dict[str, Any]:
     """Rates of both, and the share of the device's peak where that is known."""
     batch, precision = recipe.sources[0].images_per_batch, recipe.precision
-    steps = {"siglip2": _our_step(recipe, device, unread_norm=unread_norm)}
+    steps = {"siglip2": _our_step(recipe, device)}
     if not alone:
         steps["open_clip"] = _their_step(recipe, device, precision, compiled=False)
     if recipe.compile and not alone:
@@ -239,7 +227,7 @@ def _recipe(batch: int, width: int, depth: int, vocabulary: int, precision) -> R
     )
 
 
-def _our_step(recipe: Recipe, device: str, stage: int = 0, *, unread_norm: bool = False):
+def _our_step(recipe: Recipe, device: str, stage: int = 0):
     objective = Objective(recipe).to(device)
     average = {name: value.clone() for name, value in objective.model.state_dict().items()}
     for each in range(stage + 1):
@@ -252,18 +240,11 @@ def _our_step(recipe: Recipe, device: str, stage: int = 0, *, unread_norm: bool 
         with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             parts = objective(views)
         torch.stack(list(parts.values())).sum().backward()
-        norm = torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
-        if not unread_norm:
-            norm.item()
+        torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0).item()
         set_learning_rate(optimizers, 0.1)
         for optimizer in optimizers:
-            if unread_norm:
-                # As torch's gradient scaler says that nothing is to change.
-                setattr(optimizer, "found_inf", (~norm.isfinite()).float())  # noqa: B010
             optimizer.step()
             optimizer.zero_grad()
-        if unread_norm:
-            norm.item()
         objective.after_step()
 
     return step
