@@ -4,6 +4,8 @@ python benchmarks/ablation.py train --data DATA --out RUNS     # goes on where i
 python benchmarks/ablation.py train --data DATA --out RUNS --precision bfloat16 --compiled
 python benchmarks/ablation.py measure --data DATA --out RUNS
 python benchmarks/ablation.py write --out RUNS
+
+`--initial FOLDER` begins from other weights than the bundled ones, for all three parts.
 """
 
 import json
@@ -55,6 +57,7 @@ def main(
     threads: int = 1,
     precision: Literal["float32", "bfloat16"] = "float32",
     compiled: bool = False,
+    initial: str = "nano",
 ) -> None:
     """Run one part.
 
@@ -67,6 +70,7 @@ def main(
         threads: processor threads.
         precision: of the towers' arithmetic in training.
         compiled: torch.compile each block.
+        initial: name or folder of the model that every arm begins from.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(threads)
@@ -77,17 +81,19 @@ def main(
     assert data is not None, "--data names the folder of the data sets"
     for name, arm, seed in names:
         if what == "train" and not (out / name / "model" / "config.json").exists():
-            recipe = ablation(arm, seed=seed, model=load_checkpoint("nano").config, num_steps=steps)
-            _train(out / name, data, replace(recipe, precision=precision, compile=compiled))
+            recipe = ablation(arm, seed=seed, model=load_checkpoint(initial).config, num_steps=steps)
+            recipe = replace(recipe, initial_weights=initial, precision=precision, compile=compiled)
+            _train(out / name, data, recipe)
         if what == "measure":
             _measure(name, out / name / "model", data, out)
     if what == "measure":
-        _measure("nano", "nano", data, out)
+        _measure("nano", initial, data, out)
     return None
 
 
 def _train(run: Path, data: Path, recipe: Recipe) -> None:
-    checkpoint = load_checkpoint("nano")
+    assert recipe.initial_weights is not None
+    checkpoint = load_checkpoint(recipe.initial_weights)
     assert checkpoint.tokenizer is not None
     tokenize = TextPreprocessor(Tokenizer.from_file(checkpoint.tokenizer), recipe.model.text.context_length)
     initial = {name: torch.from_numpy(checkpoint.read(name).copy()) for name in checkpoint.tensors}
