@@ -88,6 +88,19 @@ def test_hugging_face_folder(tmp_path):
         prepare_shards(open_raw(tmp_path / "in", Columns(split="test")), tmp_path / "out")
 
 
+def test_splits_and_columns_that_a_source_does_not_have(tmp_path):
+    table = table_folder(tmp_path / "table", 2)
+    with pytest.raises(InvalidInput, match=r"captions\.csv\) has no splits: leave out the split 'train'"):
+        open_raw(table, Columns(split="train"))
+    pictures = tmp_path / "files"
+    pictures.mkdir()
+    (pictures / "0.jpg").write_bytes(picture(0))
+    (pictures / "0.txt").write_text("a dog")
+    with pytest.raises(InvalidInput, match="has no columns: leave out 'text'"):
+        open_raw(pictures, Columns(caption="text"))
+    assert open_raw(pictures).total == 1
+
+
 def add(tar, name, content):
     info = tarfile.TarInfo(name)
     info.size = len(content)

@@ -35,6 +35,8 @@ def test_every_recipe_holds_together(name):
         ("stages.4.curation.filter_ratio", "0.6", "it has to be 1 - 1/n"),
         ("stages.4.curation.filter_ratio", "0.3", "it has to be 1 - 1/n"),
         ("mixed", "2", "mixed is 2.0: it is a share"),
+        ("stages.0.packed", "64", "stages.0.packed is 64: .* for stages with sequence_lengths alone"),
+        ("stages.3.packed", "-1", "stages.3.packed is -1: it is a number of patches from 1 on"),
     ],
 )
 def test_mistakes_are_named(path, value, message):

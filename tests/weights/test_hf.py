@@ -167,6 +167,7 @@ def test_minimal_published_configs() -> None:
         ({"vision_config": {"num_attention_heads": 0}}, "num_attention_heads is 0, expected a whole number"),
         ({"vision_config": {"patch_size": 0}}, "patch_size is 0"),
         ({"text_config": {"hidden_size": "768"}}, "hidden_size is '768'"),
+        ({"text_config": {"num_hidden_layers": 3_000_000}}, "num_hidden_layers is 3000000, expected 1000"),
         ({"vision_config": [1]}, r"vision_config is \[1\], expected an object"),
         ({"model_type": "siglip2", "vision_config": {"num_patches": 200}}, "num_patches 200"),
     ],

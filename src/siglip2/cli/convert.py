@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from siglip2.weights.load import load_checkpoint, save_checkpoint
+from siglip2.errors import InvalidInput
+from siglip2.weights.load import load_checkpoint, save_checkpoint, weights_in
 
 
 def convert(
@@ -12,6 +13,7 @@ def convert(
     *,
     to: Literal["transformers", "big_vision"] = "transformers",
     dtype: Literal["float32", "float16", "bfloat16"] | None = None,
+    replace: bool = False,
 ) -> None:
     """Write a model in another format or precision.
 
@@ -21,7 +23,13 @@ def convert(
         to: `transformers` writes config.json, safetensors and the inputs' files, as `AutoModel` loads them;
             `big_vision` writes the authors' .npz.
         dtype: precision of the written tensors; as they are by default.
+        replace: write over a model that the folder holds.
     """
+    if not replace and (held := weights_in(target)):
+        raise InvalidInput(
+            f"{target} holds a model already ({held[0]}): name another folder, or write over it with "
+            "--replace"
+        )
     checkpoint = load_checkpoint(source)
     save_checkpoint(checkpoint, target, dtype=dtype, format="hf" if to == "transformers" else "big_vision")
     parameters = f"{checkpoint.config.num_parameters:,} parameters"

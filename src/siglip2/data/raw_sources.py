@@ -67,9 +67,19 @@ def open_raw(path: Path, columns: Columns | None = None) -> RawSource:
     """Recognise what lies at a path.
 
     Raises:
-        InvalidInput: nothing known.
+        InvalidInput: nothing known, or without the columns or the splits of which some are named.
     """
     columns = columns or Columns()
+    found = _recognised(path, columns)
+    if columns.split and not found.columns.split:
+        raise InvalidInput(f"{path} ({found.kind}) has no splits: leave out the split {columns.split!r}")
+    named = [each for each in (columns.picture, columns.caption, columns.language) if each]
+    if named and found.columns == Columns():
+        raise InvalidInput(f"{path} ({found.kind}) has no columns: leave out {', '.join(map(repr, named))}")
+    return found
+
+
+def _recognised(path: Path, columns: Columns) -> RawSource:
     if path.is_file():
         return (
             _tars([path]) if path.name.endswith((".tar", ".tar.gz")) else _table(path, path.parent, columns)

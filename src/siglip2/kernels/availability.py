@@ -41,8 +41,8 @@ def check_kernels(device: str) -> None:
         # Written so that NaN is refused.
         if not error <= MOST_ERROR:
             raise KernelsDisagree(
-                f"{name} is off by {error:.1e} on {device} with torch {torch.__version__}, and training would "
-                "go wrong: a fault of the driver or of Triton, which another version of torch may not have"
+                f"{name} is off by {error:.1e} on {device} with torch {torch.__version__}: a fault of the "
+                "driver or of Triton, which another version of torch may not have. Nothing was trained"
             )
 
 

@@ -99,6 +99,11 @@ def _check_stages(recipe: Recipe) -> None:
             raise InvalidInput(f"{path}: an image of {size} pixels a side holds no patch of {patch}")
         if any(length < 1 for length in stage.sequence_lengths):
             raise InvalidInput(f"{path}.sequence_lengths are {stage.sequence_lengths}: each is 1 at least")
+        if stage.packed < 0 or (stage.packed and not stage.sequence_lengths):
+            raise InvalidInput(
+                f"{path}.packed is {stage.packed}: it is a number of patches from 1 on, or 0 for none, and "
+                "for stages with sequence_lengths alone"
+            )
 
 
 def _check_losses(weights: LossWeights, path: str, accumulate: int) -> None:

@@ -45,6 +45,8 @@ _COUNTS = {
     "vocab_size",
     "max_position_embeddings",
 }
+MOST_LAYERS = 1_000
+"""Far beyond any model; a file that names millions would have their tensors' names made up for minutes."""
 
 
 def parse_config(content: Mapping[str, Any], source: str) -> ModelConfig:
@@ -71,6 +73,11 @@ def parse_config(content: Mapping[str, Any], source: str) -> ModelConfig:
                 raise InvalidCheckpoint(
                     f"{source}: {part}.{key} is {tower[key]!r}, expected a whole number from 1"
                 )
+        if tower["num_hidden_layers"] > MOST_LAYERS:
+            raise InvalidCheckpoint(
+                f"{source}: {part}.num_hidden_layers is {tower['num_hidden_layers']}, expected "
+                f"{MOST_LAYERS} at most"
+            )
     _refuse_variants(vision, text, source)
     naflex = model_type == "siglip2"
     try:

@@ -63,6 +63,11 @@ def save_checkpoint(
         raise InvalidInput(f"format {format!r} is not one of hf, big_vision")
 
 
+def weights_in(folder: Path) -> list[str]:
+    """Names of files in a folder that `save_checkpoint` would write to, or that name files of weights."""
+    return [name for name in (hf.WEIGHTS, hf.INDEX, big_vision.WEIGHTS) if (folder / name).exists()]
+
+
 def _load_folder(folder: Path) -> Checkpoint:
     if (folder / hf.WEIGHTS).is_file() or (folder / hf.INDEX).is_file():
         return hf.read_hf(folder)
