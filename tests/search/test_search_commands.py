@@ -169,10 +169,10 @@ def test_tables_as_people_have_them(indexed, tmp_path, capsys, name):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("p.csv", "name,price\nshoe,1,2\n", r"p.csv, line 2: more cells"),
-        ("p.csv", "name\n" + 200_000 * "x", r"p.csv cannot be read: field larger"),
-        ("p.jsonl", "[1]\n", r"p.jsonl, line 1 is not an object"),
-        ("p.jsonl", "7\n", r"p.jsonl, line 1 is not an object"),
+        ("p.csv", "name,price\nshoe,1,2\n", r"p.csv, line 2 has more cells"),
+        ("p.csv", "name\n" + 200_000 * "x", r"p.csv, after line 1, is not CSV: field larger"),
+        ("p.jsonl", "[1]\n", r"p.jsonl, line 1 is not a JSON object"),
+        ("p.jsonl", "7\n", r"p.jsonl, line 1 is not a JSON object"),
         ("p.jsonl", "{\n", r"p.jsonl, line 1 is not JSON"),
         ("p.jsonl", '{"name": "shoe", "price": NaN}\n', r"column 'price' has nan"),
         ("p.csv", "title\nshoe\n", r"without text in the column 'name'"),

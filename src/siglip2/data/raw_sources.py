@@ -1,7 +1,5 @@
 """Captioned pictures as people have them: tables beside photos, Hugging Face `datasets`, img2dataset."""
 
-import csv
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +9,7 @@ from siglip2.data.request import content_fingerprint, files_fingerprint
 from siglip2.data.sample import IMAGE_EXTENSIONS, Description, captions_of, describe, image_of
 from siglip2.data.shards import read_shard
 from siglip2.errors import InvalidInput
+from siglip2.rows import csv_rows, json_rows
 
 PICTURE_COLUMNS = ("path", "image", "file", "file_name", "filename", "filepath", "image_path", "jpg", "png")
 CAPTION_COLUMNS = ("caption", "captions", "text", "texts", "sentence", "sentences")
@@ -137,40 +136,7 @@ def read_rows(table: Path) -> Iterator[dict[str, Any]]:
     """
     if table.suffix not in ROWS:
         raise InvalidInput(f"{table}: expected a table as .csv, .jsonl or .parquet, or a .tar")
-    try:
-        yield from ROWS[table.suffix](table)
-    except OSError as error:
-        raise InvalidInput(f"{table} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{table} is not text in UTF-8 ({error}); save it in that encoding") from None
-
-
-def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        try:
-            for row in reader:
-                if any(row.pop(None, ())):  # pyright: ignore[reportCallIssue, reportArgumentType]
-                    raise InvalidInput(
-                        f"{path}, line {reader.line_num} has more cells than the first line names; a text "
-                        "with commas is put in quotes"
-                    )
-                yield row
-        except csv.Error as error:
-            raise InvalidInput(f"{path}, after line {reader.line_num}, is not CSV: {error}") from None
-
-
-def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8", newline="\n") as file:  # texts hold other ends of lines
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise InvalidInput(f"{path}, line {number} is not JSON: {error}") from None
-                if not isinstance(row, dict):
-                    raise InvalidInput(f"{path}, line {number} is not a JSON object with named columns")
-                yield row
+    yield from ROWS[table.suffix](table)
 
 
 def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -182,9 +148,11 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
                 yield from batch.to_pylist()
     except ArrowInvalid as error:
         raise InvalidInput(f"{path} is not Parquet: {error}") from None
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-ROWS = {".csv": _csv_rows, ".jsonl": _json_rows, ".parquet": _parquet_rows}
+ROWS = {".csv": csv_rows, ".jsonl": json_rows, ".parquet": _parquet_rows}
 """Who reads tables of each kind."""
 
 

@@ -1,14 +1,13 @@
 """Texts and their columns: read from files (lines, CSV, tab-separated, JSON lines), and made into rows."""
 
-import csv
 import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TextIO, TypeAlias
+from typing import TypeAlias
 
 from siglip2.errors import InvalidInput
+from siglip2.rows import csv_rows, json_rows, opened_text
 from siglip2.search.filters import RESERVED
 from siglip2.search.rows import NewRow, Value, written_value
 
@@ -33,47 +32,19 @@ def read_texts(path: Path, text_column: str) -> Iterator[dict[str, Value]]:
         raise InvalidInput(
             f"{path} is not .txt (one text a line), .csv, .tsv or .jsonl: convert or rename it"
         )
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if ending in _DELIMITERS:
-                yield from _cells(file, path, text_column, _DELIMITERS[ending])
-            elif ending == ".jsonl":
-                yield from _objects(file, path)
-            else:
-                for line in file:
-                    if line.strip():
-                        yield {text_column: line.strip()}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidInput(f"{path} cannot be read: {reason}") from error
-
-
-def _cells(file: TextIO, path: Path, text_column: str, delimiter: str) -> Iterator[dict[str, Value]]:
-    reader = csv.DictReader(file, delimiter=delimiter)
-    for row in reader:
-        if None in row:
-            raise InvalidInput(
-                f"{path}, line {reader.line_num}: more cells than the first line has names; "
-                "a cell with a delimiter in it needs quotes"
-            )
-        values: dict[str, Value] = dict(row)
-        for name, cell in row.items():
-            if cell is not None and name != text_column:
-                values[name] = written_value(cell)
-        yield values
-
-
-def _objects(file: TextIO, path: Path) -> Iterator[dict[str, Value]]:
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise InvalidInput(f"{path}, line {number} is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise InvalidInput(f'{path}, line {number} is not an object such as {{"text": "a red shoe"}}')
-        yield row
+    if ending in _DELIMITERS:
+        for row in csv_rows(path, _DELIMITERS[ending]):
+            yield {
+                name: cell if cell is None or name == text_column else written_value(cell)
+                for name, cell in row.items()
+            }
+    elif ending == ".jsonl":
+        yield from json_rows(path)
+    else:
+        with opened_text(path) as file:
+            for line in file:
+                if line.strip():
+                    yield {text_column: line.strip()}
 
 
 def text_row(row: TextRow, text_column: str) -> NewRow:
