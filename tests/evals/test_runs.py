@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.evals.conftest import jpeg, make_context
+from tests.evals.conftest import jpeg, make_context, write_photo
 from tests.evals.test_tasks import write_classes
 from tests.tiny_model import write_tiny_model
 
@@ -115,6 +115,19 @@ def test_files_that_were_added_or_written_are_measured(encoder, context, tmp_pat
     assert measure().state == "measured"
     (folder / "val" / "itself").symlink_to(folder)
     assert measure().state == "measured"
+
+
+def test_names_in_other_languages_over_images_that_changed_are_measured(encoder, context, tmp_path):
+    for index, wnid in enumerate(["n01440764", "n01443537"]):
+        write_photo(context.data / "imagenet" / "val" / wnid / "0.jpg", index)
+    (context.data / "multilingual").mkdir()
+    names = {"DE": [[0, 1], ["Schleie", "Goldfisch"]]}
+    (context.data / "multilingual" / "babel_imagenet.json").write_text(json.dumps(names))
+    for state in ("measured", "kept"):
+        assert run_tasks(choose_tasks(["babel_imagenet"]), context, tmp_path)[0].state == state
+    write_photo(context.data / "imagenet" / "val" / "n01440764" / "1.jpg", 2)
+    fresh = make_context(encoder, context.data, context.cache)
+    assert run_tasks(choose_tasks(["babel_imagenet"]), fresh, tmp_path)[0].state == "measured"
 
 
 def test_explain_says_what_a_switch_costs(encoder, context, tmp_path):

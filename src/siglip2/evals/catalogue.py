@@ -109,7 +109,10 @@ def imagenet_family() -> list[Task]:
             per_class=50,
         ),
         BabelImageNet(
-            name="babel_imagenet", title="Babel-ImageNet", data=(data.BABEL_IMAGENET,), images=whole
+            name="babel_imagenet",
+            title="Babel-ImageNet",
+            data=(data.BABEL_IMAGENET, data.IMAGENET),
+            images=whole,
         ),
         BabelImageNet(
             name="babel_tiny_imagenet",
