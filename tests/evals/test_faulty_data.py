@@ -15,6 +15,7 @@ from siglip2.evals.formats import captioned, places, text_in_images
 from siglip2.evals.formats.dense import DenseImages
 from siglip2.evals.formats.labelled import read_labelled
 from siglip2.evals.formats.navi import read_navi
+from siglip2.evals.formats.shards import read_samples
 from siglip2.evals.formats.text_files import read_csv, read_json, read_json_lines, read_text
 from siglip2.evals.images import ImageFile
 from siglip2.evals.readers import camvid
@@ -67,6 +68,21 @@ def test_files_that_cannot_be_read(tmp_path):
         read_csv(tmp_path / "a.csv", ("a", "c"))
     (tmp_path / "a.jsonl").write_text('{"text": "one\u2028two"}\n\n')
     assert read_json_lines(tmp_path / "a.jsonl") == [{"text": "one\u2028two"}]
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\x85", "\x0c"])
+def test_a_line_ends_where_editors_and_csv_end_it(tmp_path, mark):
+    """Unicode has more marks that part lines, and captions from the web hold them."""
+    text = f"one{mark}two"
+    (tmp_path / "captions.csv").write_text(
+        f'path,caption\r\na.jpg,{text}\r\nb.jpg,"of\r\ntwo lines"\r\n', encoding="utf-8", newline=""
+    )
+    assert captioned.read_table(tmp_path).captions == [text, "of\r\ntwo lines"]
+    (tmp_path / "test_image_names.txt").write_text("a.jpg\n\nb.jpg\n")
+    (tmp_path / "test_1kcaptions_de.txt").write_text(f"{text}\r\nthree\r\n", encoding="utf-8", newline="")
+    assert captioned.read_xtd10(tmp_path, "de").captions == [text, "three"]
+    write_tar(tmp_path / "0.tar", {"a.jpg": jpeg(0), "a.txt": f"{text}\nthree".encode()})
+    assert captioned.read_tars(read_samples(tmp_path)).captions == [text, "three"]
 
 
 def test_entries_that_are_missing_name_the_file(tmp_path):

@@ -10,7 +10,14 @@ import numpy as np
 from siglip2.errors import InvalidInput
 from siglip2.evals.formats.parquet import read_parquet
 from siglip2.evals.formats.shards import Sample, read_samples
-from siglip2.evals.formats.text_files import laid_out, read_csv, read_json, read_json_lines, read_lines
+from siglip2.evals.formats.text_files import (
+    laid_out,
+    lines_of,
+    read_csv,
+    read_json,
+    read_json_lines,
+    read_lines,
+)
 from siglip2.evals.images import ImageFile
 
 
@@ -119,7 +126,7 @@ def read_tars(samples: Iterable[Sample], language: str = "en") -> CaptionedImage
         if "json" in sample.files and "captions" in (entry := sample.json()):
             found = entry["captions"]
             return found.get(language, []) if isinstance(found, dict) else found
-        return [line for line in sample.text("txt").splitlines() if line.strip()]
+        return lines_of(sample.text("txt"))
 
     return paired((sample.image, texts(sample)) for sample in samples)
 

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterator, Sequence
@@ -42,7 +43,15 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         InvalidInput: it cannot be read.
     """
-    return [line for line in read_text(path).splitlines() if line.strip()]
+    return lines_of(read_text(path))
+
+
+def lines_of(text: str) -> list[str]:
+    """Lines that are not blank, ended as editors end them.
+
+    Not `splitlines`, to which U+2028 and its kin are ends as well: they stand inside of captions.
+    """
+    return [line.rstrip("\n") for line in io.StringIO(text, newline=None) if line.strip()]
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -51,7 +60,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     Raises:
         InvalidInput: it cannot be read, or a line holds none.
     """
-    # Not `splitlines`: U+2028 and its kin may stand inside of a JSON string.
+    # Blank lines count here, so that messages have the numbers that an editor shows.
     lines = enumerate(read_text(path).split("\n"), 1)
     entries = [_parsed(line, f"{path}, line {number},") for number, line in lines if line.strip()]
     if not all(isinstance(entry, dict) for entry in entries):
@@ -70,7 +79,7 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
         InvalidInput: it cannot be read, is empty where columns are needed, or lacks one.
     """
     try:
-        rows = list(csv.DictReader(read_text(path).splitlines(keepends=True)))
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
     except csv.Error as error:
         raise InvalidInput(f"{path} cannot be read as a table: {error}") from error
     missing = [name for name in columns if not rows or name not in rows[0]]
