@@ -11,7 +11,7 @@ from tests.evals.test_tasks import write_classes
 
 from siglip2.cli.main import run
 from siglip2.errors import InvalidImage, InvalidInput
-from siglip2.evals.formats import captioned, places, text_in_images
+from siglip2.evals.formats import captioned, places, referring, text_in_images
 from siglip2.evals.formats.dense import DenseImages
 from siglip2.evals.formats.labelled import read_labelled
 from siglip2.evals.formats.navi import read_navi
@@ -101,6 +101,18 @@ def test_entries_that_are_missing_name_the_file(tmp_path):
     (tmp_path / "images_v2_imagenet_test.csv").write_text(header + 'a.jpg,"[1]",much\n')
     with pytest.raises(InvalidInput, match=r"images_v2_imagenet_test\.csv is not laid out"):
         places.read_dollar_street(tmp_path, ["a", "b"])
+    for cut in ("b.jpg", 'b.jpg,"[1]"'):
+        (tmp_path / "images_v2_imagenet_test.csv").write_text(f'{header}a.jpg,"[1]",9.5\n{cut}')
+        with pytest.raises(InvalidInput, match=r"images_v2_imagenet_test\.csv, row 2, has no "):
+            places.read_dollar_street(tmp_path, ["a", "b"])
+    rows = "file_path,object,region,ip_country\na.jpg,hat,Asia,Japan\nb.jpg,hat\n"
+    (tmp_path / "index.csv").write_text(rows)
+    with pytest.raises(InvalidInput, match=r"index\.csv, row 2, has no region"):
+        places.read_geode(tmp_path)
+    (tmp_path / "train.csv").write_text("id,url,landmark_id\nabc,u,1\n")
+    (tmp_path / "train_label_to_category.csv").write_text("landmark_id,category\n1\n")
+    with pytest.raises(InvalidInput, match=r"train_label_to_category\.csv, row 1, has no category"):
+        places.read_landmarks(tmp_path)
     (tmp_path / "one" / "scene").mkdir(parents=True)
     (tmp_path / "one" / "scene" / "annotations.json").write_text("{")
     with pytest.raises(InvalidInput, match=r"annotations\.json holds no JSON"):
@@ -121,6 +133,20 @@ def test_faults_within_tars(tmp_path, context):
     (context.data / "camvid" / "classes.json").write_text('{"classes": []}')
     with pytest.raises(InvalidInput, match=r"classes\.json is not laid out"):
         camvid(context, all_tasks()["camvid"].data[0], "test")
+
+
+@pytest.mark.parametrize("wrong", [{"target_box_xywh": [1, 2, 3]}, {"wh": [0, 100]}])
+def test_expressions_whose_boxes_are_none(tmp_path, wrong):
+    write_tar(tmp_path / "val-0.tar", {"a.jpg": jpeg(0), "a.json": b'{"coco_id": 7}'})
+    box = [10, 10, 20, 20]
+    entry = {"split": "val", "coco_id": 7, "expression": "the cat", "target_box_xywh": box, "wh": [100, 100]}
+    entry |= {"same_category_boxes": [box]}
+    path = tmp_path / "refexp_template.jsonl"
+    path.write_text(json.dumps(entry))
+    assert referring.read_expression_lines(tmp_path, "val").texts == ["the cat"]
+    path.write_text(json.dumps(entry | wrong))
+    with pytest.raises(InvalidInput, match=r"refexp_template\.jsonl is not laid out"):
+        referring.read_expression_lines(tmp_path, "val")
 
 
 def test_faulty_masks_and_depths():
@@ -149,6 +175,15 @@ def test_languages_without_an_image_under_a_limit_are_left_out(context):
     names["FR"] = [[5, 6], ["a", "b"]]
     path.write_text(json.dumps(names))
     assert task.run(context).sizes["languages"] == 2
+
+
+@pytest.mark.parametrize("faulty", [{"IT": [[0, 1], ["tinca"]]}, {"IT": {"0": "tinca"}}, [["tinca"]]])
+def test_names_in_other_languages_that_are_not_paired_with_classes(context, faulty):
+    write_photo(context.data / "tiny_imagenet" / "val" / "n01440764" / "0.jpg", 0)
+    (context.data / "multilingual").mkdir()
+    (context.data / "multilingual" / "babel_imagenet.json").write_text(json.dumps(faulty))
+    with pytest.raises(InvalidInput, match=r"babel_imagenet\.json is not laid out"):
+        all_tasks()["babel_tiny_imagenet"].run(context)
 
 
 def test_places_whose_every_image_is_an_example(context):

@@ -60,7 +60,7 @@ def read_refcoco(folder: Path, data_set: str, split_by: str, split: str) -> Expr
     instances = read_json(path)
     with laid_out(path):
         rows = _refcoco_rows(refs, instances, folder / "images", split)
-    return _expressions(rows, f"{data_set} {split}")
+        return _expressions(rows, f"{data_set} {split}")
 
 
 def _refcoco_rows(refs: list[dict], instances: dict, images: Path, split: str) -> list[tuple]:
@@ -94,7 +94,7 @@ def read_expression_lines(folder: Path, split: str) -> Expressions:
                 image = images[str(entry["coco_id"])]
                 boxes = entry["same_category_boxes"]
                 rows.append((image, entry["expression"], entry["target_box_xywh"], boxes, entry["wh"]))
-    return _expressions(rows, f"{folder} {split}")
+        return _expressions(rows, f"{folder} {split}")
 
 
 def read_plain_pickle(path: Path):

@@ -76,7 +76,7 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
         columns: that it needs.
 
     Raises:
-        InvalidInput: it cannot be read, is empty where columns are needed, or lacks one.
+        InvalidInput: it cannot be read, is empty where columns are needed, or lacks one, be it in one row.
     """
     try:
         rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
@@ -85,6 +85,10 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
     missing = [name for name in columns if not rows or name not in rows[0]]
     if missing:
         raise InvalidInput(f"{path} is empty or has no column {', '.join(missing)}")
+    for number, row in enumerate(rows, 1):
+        absent = [name for name in columns if row[name] is None]
+        if absent:
+            raise InvalidInput(f"{path}, row {number}, has no {', '.join(absent)}: it ends before")
     return rows
 
 
@@ -100,7 +104,7 @@ def laid_out(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise InvalidInput(
             f"{path} is not laid out as its publisher does: {type(error).__name__}: {error}"
         ) from error

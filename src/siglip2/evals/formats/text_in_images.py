@@ -64,5 +64,5 @@ def read_screen2words(folder: Path) -> CaptionedImages:
     wanted = read_text(folder / "split" / "test_screens.txt").split()
     texts: dict[str, list[str]] = defaultdict(list)
     for row in read_csv(folder / "screen_summaries.csv", ("screenId", "summary")):
-        texts[row["screenId"]].append((row["summary"] or "").strip())
+        texts[row["screenId"]].append(row["summary"].strip())
     return paired((ImageFile(name, folder / "combined" / f"{name}.jpg"), texts[name]) for name in wanted)

@@ -48,7 +48,12 @@ class BabelImageNet:
         """Measure."""
         folder = context.folder(self.data[0])
         listed = _file(folder, ("babel_imagenet_298.json.gz", "babel_imagenet.json"), self.data[0], context)
-        names = read_json(listed)
+        content = read_json(listed)
+        with laid_out(listed):
+            names = {
+                language: dict(zip(known, translated, strict=True))
+                for language, (known, translated) in content.items()
+            }
         labelled = self.images.load(context)
         labelled = labelled.take(context.limited(len(labelled.images)))
         indices = _imagenet_indices(context, labelled.class_keys, self.images.data[0])
@@ -56,8 +61,7 @@ class BabelImageNet:
         prompts = read_json(prompts_file) if prompts_file.exists() else {}
         images = context.embed_images(labelled.images)
         accuracies, rows, owners = {}, [], []
-        for language, (known, translated) in sorted(names.items()):
-            own = dict(zip(known, translated, strict=True))
+        for language, own in sorted(names.items()):
             classes = [place for place, index in enumerate(indices) if index in own]
             if len(classes) < min(FEWEST_CLASSES, len(indices)) or (
                 self.languages and language not in self.languages
