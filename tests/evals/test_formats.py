@@ -111,6 +111,23 @@ def test_parquet_of_datasets(tmp_path):
     assert found.images[1].read() == jpeg(1)
 
 
+def test_names_of_classes_in_parquet_are_those_of_the_label(tmp_path):
+    """Other columns have classes as well; and a list beside the data has one name a line, commas or not."""
+    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as parquet
+
+    rows = [{"bytes": jpeg(index), "path": None} for index in range(2)]
+    table = pyarrow.table({"image": rows, "source": [0, 0], "label": [1, 0]})
+    names = {"source": ["web", "camera", "film"], "label": ["cat", "dog"]}
+    features = {column: {"names": each, "_type": "ClassLabel"} for column, each in names.items()}
+    described = json.dumps({"info": {"features": features}})
+    parquet.write_table(table.replace_schema_metadata({"huggingface": described}), tmp_path / "test.parquet")
+    found = read_labelled(tmp_path, "test")
+    assert (found.class_names, found.labels.tolist()) == (("cat", "dog"), [1, 0])
+    (tmp_path / "classnames.txt").write_text("a cat, asleep\na dog\n")
+    assert read_labelled(tmp_path, "test").class_names == ("a cat, asleep", "a dog")
+
+
 def test_several_classes_an_image(tmp_path):
     """As clip_benchmark's tars and as lists in Parquet."""
     files = {}
@@ -126,12 +143,14 @@ def test_several_classes_an_image(tmp_path):
 
     rows = [{"bytes": jpeg(index), "path": None} for index in range(2)]
     table = pyarrow.table({"image": rows, "labels": [[0, 2], []]})
-    feature = {"feature": {"names": ["cat", "dog", "hat"], "_type": "ClassLabel"}, "_type": "Sequence"}
-    described = json.dumps({"info": {"features": {"labels": feature}}})
-    parquet.write_table(table.replace_schema_metadata({"huggingface": described}), tmp_path / "test.parquet")
-    found = read_labelled(tmp_path, "test")
-    assert found.class_names == ("cat", "dog", "hat")
-    assert found.labels.tolist() == [[True, False, True], [False, False, False]]
+    names = {"names": ["cat", "dog", "hat"], "_type": "ClassLabel"}
+    for feature in ({"feature": names, "_type": "Sequence"}, [names]):
+        described = json.dumps({"info": {"features": {"labels": feature}}})
+        described = table.replace_schema_metadata({"huggingface": described})
+        parquet.write_table(described, tmp_path / "test.parquet")
+        found = read_labelled(tmp_path, "test")
+        assert found.class_names == ("cat", "dog", "hat")
+        assert found.labels.tolist() == [[True, False, True], [False, False, False]]
 
 
 def box_sample(key: str, **objects) -> Sample:

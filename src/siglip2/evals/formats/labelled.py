@@ -125,23 +125,24 @@ def _from_tars(folder: Path, inside: Path, split: str, given: Sequence[str]) -> 
 
 
 def _from_parquet(paths: Sequence[Path], given: Sequence[str]) -> LabelledImages:
-    images, labels, features = [], [], {}
-    for rows, described in read_parquet(paths):
-        features = described
+    images, labels, described = [], [], {}
+    for rows, features in read_parquet(paths):
         column = next((name for name in ("label", "labels", "fine_label", "cls") if name in rows), None)
         if column is None:
             raise InvalidInput(f"{paths[0]} has no column label, only {', '.join(rows)}")
         images += rows["image"]
         labels += rows[column]
-    # Of a column of lists the names stand one level further in.
-    described = [entry.get("feature", entry) for entry in features.values() if isinstance(entry, dict)]
-    names = given or next((entry["names"] for entry in described if "names" in entry), [])
+        described = features.get(column, {})
     with laid_out(paths[0]):
+        # Of a column of lists the names stand one level further in.
+        inner = described[0] if isinstance(described, list) else described.get("feature", described)
+        # WordNet's names have synonyms after a comma; a list that somebody wrote is meant as it is.
+        names = given or [name.split(",")[0] for name in inner.get("names", [])]
         array, count = _as_array(labels, names, paths[0].parent)
     return LabelledImages(
         images=images,
         labels=array,
-        class_names=tuple(name.split(",")[0] for name in names) or ("",) * count,
+        class_names=tuple(names) or ("",) * count,
         class_keys=tuple(str(index) for index in range(count)),
         class_names_from_file=bool(given),
     )
