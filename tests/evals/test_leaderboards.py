@@ -8,6 +8,7 @@ from PIL import Image
 from tests.tiny_model import random_photo, write_tiny_model
 
 from siglip2.evals.metrics.hits import retrieval_ranks
+from siglip2.similarity import to_unit_length
 
 
 def test_mteb_runs_its_image_tasks_on_the_model(encoder):
@@ -27,6 +28,21 @@ def test_mteb_runs_its_image_tasks_on_the_model(encoder):
     }
 
 
+def half_clear() -> Image.Image:
+    """A photo that can be seen through on one side, where it is laid over white."""
+    picture = Image.fromarray(random_photo(9)).convert("RGBA")
+    picture.paste((0, 0, 0, 0), (0, 0, picture.width // 2, picture.height))
+    return picture
+
+
+def test_mteb_sees_pictures_as_the_encoder_prepares_them(encoder):
+    pytest.importorskip("mteb")
+    from siglip2.evals.mteb_model import MtebModel
+
+    (found,) = MtebModel(encoder).encode([{"image": [half_clear()]}], task_metadata=None)
+    assert to_unit_length(found) == pytest.approx(encoder.embed_images([half_clear()])[0], abs=1e-5)
+
+
 @pytest.mark.parametrize("naflex", [False, True])
 def test_clip_benchmark_sees_pictures_as_the_encoder_prepares_them(tmp_path, naflex):
     """In their own shapes under NaFlex, though the suite stacks them; squashed to the tower's square else."""
@@ -36,6 +52,7 @@ def test_clip_benchmark_sees_pictures_as_the_encoder_prepares_them(tmp_path, naf
     model, transform, _ = load_siglip2(str(write_tiny_model(tmp_path, naflex=naflex)))
     sizes = [(40, 52), (200, 50), (16, 90), (64, 64)]
     pictures = [Image.fromarray(random_photo(seed, *size)) for seed, size in enumerate(sizes)]
+    pictures.append(half_clear())
     batch = torch.utils.data.default_collate([transform(picture) for picture in pictures])
     with torch.no_grad():
         found = model.encode_image(batch).numpy()

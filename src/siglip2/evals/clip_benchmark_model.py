@@ -28,7 +28,7 @@ class ClipBenchmarkModel(torch.nn.Module):
         The suite stacks pictures, which NaFlex's shapes would not allow: N is the token budget then.
         """
         vision = self.encoder.checkpoint.config.vision
-        prepared = self.encoder.image_preprocessor.prepare_one(picture.convert("RGB"))
+        prepared = self.encoder.image_preprocessor.prepare_one(picture)
         num_rows = vision.max_num_patches if vision.naflex else len(prepared.patches)
         rows = np.zeros((1 + num_rows, vision.patch_dim), prepared.patches.dtype)
         rows[0, :2] = prepared.grid

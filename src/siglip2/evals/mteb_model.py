@@ -71,7 +71,7 @@ class MtebModel(AbsEncoder):
             ids = self.encoder.tokenize(list(batch["text"]))
             found.append(self.encoder.runtime.encode_texts(ids))
         if "image" in batch:
-            found.append(self._images([picture.convert("RGB") for picture in batch["image"]]))
+            found.append(self._images(batch["image"]))
         return np.sum(found, axis=0)
 
     def _images(self, pictures: "Iterable[Any]") -> np.ndarray:
