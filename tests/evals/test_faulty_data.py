@@ -135,6 +135,23 @@ def test_faults_within_tars(tmp_path, context):
         camvid(context, all_tasks()["camvid"].data[0], "test")
 
 
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_tar_that_is_damaged_in_its_midst_does_not_pass_for_a_shorter_one(tmp_path, zipped):
+    path = tmp_path / "0.tar"
+    files = {f"{index}.jpg": jpeg(index) for index in range(40)}
+    write_tar(path, files)
+    content = bytearray(path.read_bytes())
+    if zipped:
+        content = bytearray(gzip.compress(content))
+    path.write_bytes(content)
+    assert len(list(read_samples(tmp_path))) == 40
+    at = len(content) // 2 if zipped else content.index(b"20.jpg")
+    content[at : at + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    with pytest.raises(InvalidInput, match=r"0\.tar cannot be read as a tar"):
+        list(read_samples(tmp_path))
+
+
 @pytest.mark.parametrize("wrong", [{"target_box_xywh": [1, 2, 3]}, {"wh": [0, 100]}])
 def test_expressions_whose_boxes_are_none(tmp_path, wrong):
     write_tar(tmp_path / "val-0.tar", {"a.jpg": jpeg(0), "a.json": b'{"coco_id": 7}'})

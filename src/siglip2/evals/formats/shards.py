@@ -1,8 +1,10 @@
 """WebDataset tars, plain or gzipped: files that share a key make one sample."""
 
 import gzip
+import io
 import json
 import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +70,7 @@ def read_samples(folder: Path, pattern: str = "*.tar*") -> Iterator[Sample]:
             for sample in _samples_of(path):
                 empty = False
                 yield sample
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise InvalidInput(f"{path} cannot be read as a tar: {error}") from error
     if empty:
         raise InvalidInput(f"{folder}: no file of {pattern} is called KEY.{' or KEY.'.join(PICTURES)}")
@@ -98,5 +100,23 @@ def _samples_of(path: Path) -> Iterator[Sample]:
                 picture = ImageFile(Path(name).name, whole)
             else:
                 files[extension.lower()] = content.read()
+        _check_end(stream, tar.offset, zipped=zipped)
     if picture is not None:
         yield Sample(picture, files)
+
+
+def _check_end(stream: io.BufferedIOBase, offset: int, *, zipped: bool) -> None:
+    """A damaged header ends a tar without a word, as if the files behind it had never been there.
+
+    Args:
+        stream: of the tar.
+        offset: where its reading ended.
+        zipped: whether the stream is decompressed, which does not go back, and checks itself at its end.
+    """
+    if zipped:
+        while stream.read(1 << 20):
+            pass
+        return
+    stream.seek(offset)
+    if any(stream.read(tarfile.BLOCKSIZE)):
+        raise tarfile.ReadError(f"what is at byte {offset} is neither a file nor the end")
