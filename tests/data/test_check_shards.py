@@ -1,5 +1,6 @@
 """What is in shards is counted, and what is wrong with them is named."""
 
+import gzip
 import io
 import json
 
@@ -18,7 +19,9 @@ from siglip2.data.check import check_shards
 from siglip2.data.duplicates import alike, exact_duplicates, near_vectors
 from siglip2.data.inspection import Inspection, read_table
 from siglip2.data.languages import identify
+from siglip2.data.prepare import prepare_shards
 from siglip2.data.random_access import RandomAccess, write_index
+from siglip2.data.raw_sources import open_raw
 from siglip2.errors import InvalidInput
 
 
@@ -78,6 +81,23 @@ def test_folders_in_a_tar_may_have_dots(tmp_path):
     assert not access.has("./wds.v1/1.json")
     assert access.read("./wds.v1/1.txt").decode() == caption(1)
     access.close()
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_tar_that_is_damaged_in_its_midst_does_not_pass_for_a_shorter_one(tmp_path, zipped):
+    write_tar(
+        tmp_path / "a.tar", [(str(n), {"jpg": picture(n), "txt": caption(n).encode()}) for n in range(9)]
+    )
+    content = (tmp_path / "a.tar").read_bytes()
+    content = bytearray(gzip.compress(content, mtime=0) if zipped else content)
+    at = len(content) // 2 if zipped else content.index(b"5.jpg")
+    content[at : at + 8] = b"\xff" * 8
+    (tmp_path / "a.tar").write_bytes(content)
+    checked = check_shards(tmp_path)
+    assert list(checked.damaged) == ["a.tar"]
+    assert not checked.sound
+    with pytest.raises(InvalidInput, match=r"a\.tar cannot be read as a tar"):
+        prepare_shards(open_raw(tmp_path), tmp_path / "out")
 
 
 def test_everything_is_found(shards):

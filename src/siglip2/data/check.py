@@ -1,7 +1,6 @@
 """`siglip2 data check`: what a folder of shards holds, and what is wrong with it."""
 
 import logging
-import tarfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -134,9 +133,9 @@ def check_shards(
                         vectors.append(embed(waiting))
                         waiting = []
                 advance(1)
-        except (tarfile.TarError, EOFError, OSError) as error:
-            damaged[path.name] = str(error) or type(error).__name__
-            logger.warning("%s is damaged: %s", path, damaged[path.name])
+        except InvalidInput as error:
+            damaged[path.name] = str(error)
+            logger.warning("%s", error)
     usable = [each for each in samples if not each.broken]
     if embed is not None and (waiting or vectors):
         vectors += [embed(waiting)] if waiting else []

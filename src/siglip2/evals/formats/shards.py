@@ -1,16 +1,12 @@
 """WebDataset tars, plain or gzipped: files that share a key make one sample."""
 
-import gzip
-import io
 import json
-import tarfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from siglip2.data.shards import split_name
+from siglip2.data.shards import opened_tar, split_name
 from siglip2.errors import InvalidInput
 from siglip2.evals.images import ImageFile, TarSlice
 
@@ -66,25 +62,17 @@ def read_samples(folder: Path, pattern: str = "*.tar*") -> Iterator[Sample]:
         raise InvalidInput(f"{folder} holds no {pattern}")
     empty = True
     for path in paths:
-        try:
-            for sample in _samples_of(path):
-                empty = False
-                yield sample
-        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-            raise InvalidInput(f"{path} cannot be read as a tar: {error}") from error
+        for sample in _samples_of(path):
+            empty = False
+            yield sample
     if empty:
         raise InvalidInput(f"{folder}: no file of {pattern} is called KEY.{' or KEY.'.join(PICTURES)}")
 
 
 def _samples_of(path: Path) -> Iterator[Sample]:
-    with path.open("rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
     key, picture, files = "", None, {}
     # A plain tar stays on disk: only the place of each picture is kept.
-    with (
-        gzip.open(path) if zipped else path.open("rb") as stream,
-        tarfile.open(fileobj=stream, mode="r|") as tar,
-    ):
+    with opened_tar(path) as (tar, zipped):
         for member in tar:
             name, extension = split_name(member.name)
             if not name or not member.isfile():
@@ -100,23 +88,5 @@ def _samples_of(path: Path) -> Iterator[Sample]:
                 picture = ImageFile(Path(name).name, whole)
             else:
                 files[extension.lower()] = content.read()
-        _check_end(stream, tar.offset, zipped=zipped)
     if picture is not None:
         yield Sample(picture, files)
-
-
-def _check_end(stream: io.BufferedIOBase, offset: int, *, zipped: bool) -> None:
-    """A damaged header ends a tar without a word, as if the files behind it had never been there.
-
-    Args:
-        stream: of the tar.
-        offset: where its reading ended.
-        zipped: whether the stream is decompressed, which does not go back, and checks itself at its end.
-    """
-    if zipped:
-        while stream.read(1 << 20):
-            pass
-        return
-    stream.seek(offset)
-    if any(stream.read(tarfile.BLOCKSIZE)):
-        raise tarfile.ReadError(f"what is at byte {offset} is neither a file nor the end")
