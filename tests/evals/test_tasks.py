@@ -1,6 +1,7 @@
 """Tasks from files to numbers, on small data; and a model that knows nothing scores at chance."""
 
 import json
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -223,9 +224,10 @@ def test_masks_of_noise_are_at_chance(name, encoder, shared_data):
 
 
 def test_a_probe_reads_the_train_split_batch_by_batch_and_whole(context):
-    """Features of a large split do not fit in memory; and `--limit` is of what is measured on."""
+    """Features and masks of a large split do not fit in memory; `--limit` is of what is measured on."""
     pytest.importorskip("torch")
     asked: list[int] = []
+    given: list[weakref.ref[np.ndarray]] = []
 
     class Counting(KnowsNothing):
         def patches(self, images, *, progress=False):
@@ -240,7 +242,11 @@ def test_a_probe_reads_the_train_split_batch_by_batch_and_whole(context):
     class Masks(DenseImages):
         def masks(self):
             for _ in self.values:
-                yield np.repeat(np.array([[0, 1]], np.uint8), 20, axis=1).repeat(40, axis=0)
+                mask = np.repeat(np.array([[0, 1]], np.uint8), 20, axis=1).repeat(40, axis=0)
+                given.append(weakref.ref(mask))
+                yield mask
+                del mask
+                assert sum(each() is not None for each in given) <= 2
 
         def take(self, positions):
             kept = super().take(positions)
@@ -250,6 +256,7 @@ def test_a_probe_reads_the_train_split_batch_by_batch_and_whole(context):
     outcome = task.run(replace(context, cache=Counting(context.encoder, None), limit=5))
     assert outcome.sizes == {"images": 5, "train_images": 40, "classes": 2}
     assert asked == [40, 1, 16, 16, 16, 5]
+    assert len(given) == 45
 
 
 def test_convolutions_over_noise_know_the_layout_at_most(encoder, shared_data):
@@ -309,8 +316,6 @@ def test_data_sets_that_are_not_here_in_their_formats(name, context):
     task = all_tasks()[name]
     outcome = task.run(quiet)
     assert at_chance(outcome, task.main)
-    if name == "dollar_street":
-        assert outcome.measures["disparity"].value >= 0
 
 
 def test_a_group_that_no_resample_drew_is_left_out_of_the_disparity(context):

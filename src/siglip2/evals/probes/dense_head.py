@@ -4,7 +4,7 @@ Source: TIPS (arXiv 2410.16512) Section 4.1 with the pooled embedding in place o
 does; the linear head's settings are DINOv3's (batch norm, then a 1x1 convolution; AdamW, one cycle).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -80,7 +80,7 @@ def with_pooled(features: PatchFeatures) -> np.ndarray:
 def fit_head(
     read: Callable[[list[int]], Sequence[np.ndarray]],
     grids: Sequence[tuple[int, int]],
-    targets: Sequence[np.ndarray],
+    targets: Iterable[np.ndarray],
     channels: int,
     loss: Loss,
     *,
@@ -96,7 +96,7 @@ def fit_head(
         read: from positions of images to their features, (h, w, W) each; asked a batch at a time, since those
             of all images need not fit in memory.
         grids: per image (h, w).
-        targets: per image (H, W) classes or depths, or (H, W, 3) normals.
+        targets: per image (H, W) classes or depths, or (H, W, 3) normals; gone through once.
         channels: C of the output.
         loss: of (B, C, H', W') outputs and (B, H', W', ...) targets.
         head: which one.

@@ -1,6 +1,6 @@
 """What the probes of patch features share: their data, a head that is fitted, its outputs (paper Table 2)."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ class DenseProbe:
         self,
         context: Context,
         images: DenseImages,
-        targets: Sequence[np.ndarray],
+        targets: Iterable[np.ndarray],
         channels: int,
         loss: "Loss",
     ) -> "nn.Module":
@@ -56,7 +56,7 @@ class DenseProbe:
         Args:
             context: of the run.
             images: of the train split.
-            targets: (H, W, ...) of each.
+            targets: (H, W, ...) of each, gone through once: those of a whole split need not fit in memory.
             channels: that the loss takes.
             loss: of (B, C, h, w) outputs and (B, h, w, ...) targets.
         """

@@ -1,6 +1,6 @@
 """Monocular depth and surface normals by a head on frozen patch features (paper Table 2)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,29 @@ from siglip2.evals.tasks.dense_probe import DenseProbe
 BINS = 256
 NEAREST, FARTHEST = 0.001, 10.0
 """Metres between which the bins lie, as DINOv3's NYUv2 probe has them."""
+
+
+class RunningMean:
+    """Of what is known in pictures that pass by, so that they need not be held for it."""
+
+    def __init__(self) -> None:
+        self.total: np.ndarray | float = 0.0
+        self.count = 0
+
+    def over(
+        self, pictures: Iterable[np.ndarray], known: Callable[[np.ndarray], np.ndarray]
+    ) -> Iterator[np.ndarray]:
+        """The same pictures; `known` gives the (K, C) values of one that count."""
+        for picture in pictures:
+            values = known(picture)
+            self.total = self.total + values.sum(axis=0, dtype=np.float64)
+            self.count += len(values)
+            yield picture
+
+    @property
+    def mean(self) -> np.ndarray:
+        """(C,) of what has passed."""
+        return np.asarray(self.total / max(1, self.count))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +65,10 @@ class DepthProbe(DenseProbe):
             valid = target > 0
             return (metres(output)[valid].log() - target[valid].log()).abs().mean()
 
-        depths = list(train.depths())
+        known = RunningMean()
+        depths = known.over(train.depths(), lambda depth: depth[depth > 0, None])
         head = self.fit(context, train, depths, BINS, loss)
-        typical = float(np.concatenate([each[each > 0] for each in depths]).mean())
+        typical = float(known.mean[0])
         errors, constant = [], []
         for output, target in self.outputs(context, head, test, test.depths()):
             told = metres(torch.from_numpy(output).permute(2, 0, 1)[None])[0].numpy()
@@ -83,9 +107,10 @@ class NormalsProbe(DenseProbe):
             predicted = torch.nn.functional.normalize(output.permute(0, 2, 3, 1)[valid], dim=-1)
             return (1 - (predicted * target[valid]).sum(-1)).mean()
 
-        normals = list(self._normals(train))
+        known = RunningMean()
+        normals = known.over(self._normals(train), lambda normal: normal[(normal**2).sum(-1) > 0.5])
         head = self.fit(context, train, normals, 3, loss)
-        typical = np.concatenate([each[(each**2).sum(-1) > 0.5] for each in normals]).mean(axis=0)
+        typical = known.mean.astype(np.float32)
         errors, constant = [], []
         for output, target in self.outputs(context, head, test, self._normals(test)):
             errors.append(normal_errors(output, target))

@@ -3,6 +3,7 @@
 Differs from the paper: Cat-Seg (its Table 4) fits a decoder; this measures what the towers know alone.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,15 +38,14 @@ class OpenVocabularySegmentation:
         test = self.read(context, self.data[0], self.test_split)
         test = test.take(context.limited(len(test.images)))
         classes = context.class_embeddings([name.replace("_", " ") for name in test.class_names])
-        targets = list(test.masks())
         tested = context.cache.patches(test.images, progress=context.progress)
-        predicted = (
-            nearest_class(
-                project_patches(context.encoder.checkpoint, each.features) @ classes.T, target.shape
-            )
-            for each, target in zip(tested, targets, strict=True)
-        )
-        scores = score_masks(predicted, targets, test.class_names)
+
+        def predicted() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for each, mask in zip(tested, test.masks(), strict=True):
+                scores = project_patches(context.encoder.checkpoint, each.features) @ classes.T
+                yield nearest_class(scores, mask.shape), mask
+
+        scores = score_masks(predicted(), test.class_names)
         return Outcome(
             measures=scores.measures,
             sizes={"images": len(test.images), "classes": len(test.class_names)},

@@ -1,10 +1,11 @@
 """Semantic segmentation by a head on frozen patch features (paper Table 2)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from siglip2.evals.formats.dense import IGNORE
+from siglip2.evals.formats.dense import IGNORE, DenseImages
 from siglip2.evals.intervals import Measure, resampled
 from siglip2.evals.metrics.segmentation import mean_iou, overlaps
 from siglip2.evals.results import Outcome
@@ -27,19 +28,18 @@ class SegmentationProbe(DenseProbe):
 
         train, test = self.splits(context)
         count = len(test.class_names)
-        masks = list(train.masks())
 
         def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
             return torch.nn.functional.cross_entropy(output, target.long(), ignore_index=IGNORE)
 
-        head, targets = self.fit(context, train, masks, count, loss), list(test.masks())
-        predicted = (output.argmax(axis=-1) for output, _ in self.outputs(context, head, test, targets))
-        scores = score_masks(predicted, targets, test.class_names)
+        head = self.fit(context, train, train.masks(), count, loss)
+        outputs = self.outputs(context, head, test, test.masks())
+        scores = score_masks(((each.argmax(axis=-1), mask) for each, mask in outputs), test.class_names)
         return Outcome(
             measures=scores.measures,
             sizes={"images": len(test.images), "train_images": len(train.images), "classes": count},
             # The padding of its convolutions shows a DPT where it is, so that it knows the layout at least.
-            chance=scores.chance if self.head == "linear" else _layout_miou(masks, targets, count),
+            chance=scores.chance if self.head == "linear" else _layout_miou(train, test, count),
             settings={
                 "head": self.head,
                 "steps": self.steps,
@@ -71,25 +71,28 @@ class MaskScores:
     chance: float
 
 
-def score_masks(predicted, targets: list[np.ndarray], names: tuple[str, ...]) -> MaskScores:
-    """Compare predicted masks with the true ones.
+def score_masks(pairs: Iterable[tuple[np.ndarray, np.ndarray]], names: tuple[str, ...]) -> MaskScores:
+    """Compare predicted masks with the true ones, an image at a time.
 
     Args:
-        predicted: (H, W) classes of each image, in any iterable.
-        targets: (H, W) true classes.
+        pairs: (H, W) predicted and true classes of each image.
         names: of the C classes.
     """
-    pairs = [
-        overlaps(mask, target, len(names), ignore=IGNORE)
-        for mask, target in zip(predicted, targets, strict=True)
+    counts = [
+        (
+            *overlaps(mask, target, len(names), ignore=IGNORE),
+            np.bincount(target[target != IGNORE], minlength=len(names)),
+        )
+        for mask, target in pairs
     ]
-    intersections, unions = (np.stack(part).astype(np.float64) for part in zip(*pairs, strict=True))
-    of_targets = np.stack([np.bincount(target[target != IGNORE], minlength=len(names)) for target in targets])
-    pixels = of_targets.sum(axis=1).astype(np.float64)
+    intersections, unions, of_targets = (
+        np.stack(part).astype(np.float64) for part in zip(*counts, strict=True)
+    )
+    pixels = of_targets.sum(axis=1)
     hits = intersections.sum(axis=1)
     measures = {
-        "miou": resampled(lambda weights: mean_iou(weights @ intersections, weights @ unions), len(targets)),
-        "pixel_accuracy": resampled(lambda weights: (weights @ hits) / (weights @ pixels), len(targets)),
+        "miou": resampled(lambda weights: mean_iou(weights @ intersections, weights @ unions), len(counts)),
+        "pixel_accuracy": resampled(lambda weights: (weights @ hits) / (weights @ pixels), len(counts)),
     }
     total = intersections.sum(axis=0) / np.maximum(unions.sum(axis=0), 1)
     seen = unions.sum(axis=0) > 0
@@ -102,15 +105,17 @@ def score_masks(predicted, targets: list[np.ndarray], names: tuple[str, ...]) ->
     return MaskScores(measures=measures, per_class=per_class, chance=chance)
 
 
-def _layout_miou(train: list[np.ndarray], targets: list[np.ndarray], count: int, *, side: int = 32) -> float:
+def _layout_miou(train: DenseImages, test: DenseImages, count: int, *, side: int = 32) -> float:
     """MIoU of one mask for all, made of `side` x `side` places."""
     votes = np.zeros((count + 1, side, side), np.int64)
     rows, columns = np.indices((side, side))
-    for mask in train:
+    for mask in train.masks():
         small = stretched(mask, (side, side))
         votes[np.where(small == IGNORE, count, small), rows, columns] += 1
     layout = votes[:count].argmax(axis=0)
-    pairs = [overlaps(stretched(layout, target.shape), target, count, ignore=IGNORE) for target in targets]
+    pairs = [
+        overlaps(stretched(layout, target.shape), target, count, ignore=IGNORE) for target in test.masks()
+    ]
     intersections, unions = (np.stack(part).sum(axis=0) for part in zip(*pairs, strict=True))
     return float(mean_iou(intersections, unions))
 
