@@ -156,6 +156,9 @@ def test_the_check_can_fail(database):
     with database.transaction() as session:
         session.execute(text("UPDATE accounts SET balance = balance + 1"))
         assert len(find_errors(session)) == 1
+    grant(database, "ada@example.org", 5)
+    with database.reading() as session:
+        assert "entry 4 says that it left 106, the entries up to it 105" in find_errors(session)
 
 
 def test_no_secret_is_stored(database, tmp_path):

@@ -15,10 +15,12 @@ from sqlalchemy.exc import DBAPIError
 from siglip2.serve.accounts import database as database_module
 from siglip2.serve.accounts.account_keys import last_days
 from siglip2.serve.accounts.database import Database
+from siglip2.serve.accounts.history import list_entries
 from siglip2.serve.accounts.label_sets import StoredLabelSets
+from siglip2.serve.accounts.ledger import find_errors
 from siglip2.serve.accounts.limits import read_limits
 from siglip2.serve.accounts.store import grant
-from siglip2.serve.accounts.tables import Table
+from siglip2.serve.accounts.tables import Entry, Table
 
 SCRIPTS = Path(database_module.__file__).parent / "migrations"
 ROW = text(
@@ -99,6 +101,43 @@ def test_labels_of_earlier_sets_are_counted(database):
         )
     database.migrate()
     assert [each[:2] for each in StoredLabelSets(database).list(1, limit=10)] == [("pets", 2)]
+
+
+def test_balances_of_earlier_entries_are_summed(database):
+    go(database, "0006")
+    with database.engine.begin() as connection:
+        for account in (1, 2):
+            connection.execute(
+                text(
+                    "INSERT INTO accounts (id, email, role, active, balance, created_at)"
+                    " VALUES (:id, :email, 'user', true, 13, '2026-01-01 00:00:00')"
+                ),
+                {"id": account, "email": f"{account}@example.org"},
+            )
+        for number, amount in enumerate((20, -10, 3)):
+            for account in (1, 2):
+                for book, signed in (("credit", amount), ("held", -amount)):
+                    connection.execute(
+                        text(
+                            "INSERT INTO entries (movement, account_id, book, amount, reason, created_at)"
+                            " VALUES (:movement, :account, :book, :amount, 'r', '2026-01-01 00:00:00')"
+                        ),
+                        {
+                            "movement": f"{number} of {account}",
+                            "account": account,
+                            "book": book,
+                            "amount": signed,
+                        },
+                    )
+    database.migrate()
+    for account in (1, 2):
+        assert [line.balance for line in list_entries(database, account, 9)] == [13, 10, 20]
+    with database.reading() as session:
+        assert session.query(Entry).filter_by(book="held", balance=None).count() == 6
+        assert find_errors(session) == []
+    for statement in ("UPDATE entries SET amount = 0", "DELETE FROM entries"):
+        with pytest.raises(DBAPIError, match="append-only"), database.engine.begin() as connection:
+            connection.execute(text(statement))
 
 
 def test_down_and_up_again(database):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import aliased
 
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.tables import Entry
@@ -30,22 +31,22 @@ class Line:
 
 def list_entries(database: Database, account_id: int, limit: int, before: int | None = None) -> list[Line]:
     """At most `limit` movements of an account's credit, of those with a smaller number than `before`."""
-    mine = [Entry.account_id == account_id, Entry.book == "credit"]
+    # Entries that an older version adds, while it runs beside, say no balance: only theirs is summed.
+    earlier = aliased(Entry)
+    summed = (
+        select(func.sum(earlier.amount))
+        .where(earlier.account_id == account_id, earlier.book == "credit", earlier.id <= Entry.id)
+        .scalar_subquery()
+    )
+    balance = func.coalesce(Entry.balance, summed)
+    query = select(Entry.id, Entry.created_at, Entry.amount, balance, Entry.reason)
+    query = query.where(Entry.account_id == account_id, Entry.book == "credit")
     if before is not None:
-        mine.append(Entry.id < before)
+        query = query.where(Entry.id < before)
     with database.reading() as session:
-        entries = session.scalars(select(Entry).where(*mine).order_by(Entry.id.desc()).limit(limit)).all()
-        balance = int(session.scalar(select(func.coalesce(func.sum(Entry.amount), 0)).where(*mine)) or 0)
-    lines = []
-    for entry in entries:
-        lines.append(
-            Line(
-                id=entry.id,
-                created_at=entry.created_at,
-                amount=entry.amount,
-                balance=balance,
-                reason=entry.reason,
-            )
-        )
-        balance -= entry.amount
-    return lines
+        rows = session.execute(query.order_by(Entry.id.desc()).limit(limit)).all()
+    return [
+        # PostgreSQL sums to decimals.
+        Line(id=id_, created_at=created_at, amount=amount, balance=int(left), reason=reason)
+        for id_, created_at, amount, left, reason in rows
+    ]

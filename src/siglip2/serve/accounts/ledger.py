@@ -17,12 +17,13 @@ _TAKE = (
     update(_ACCOUNTS)
     .where(_ACCOUNTS.c.id == bindparam("id_"), _ACCOUNTS.c.balance >= bindparam("less"))
     .values(balance=_ACCOUNTS.c.balance - bindparam("less"))
-    .returning(_ACCOUNTS.c.id)
+    .returning(_ACCOUNTS.c.balance)
 )
 _GIVE = (
     update(_ACCOUNTS)
     .where(_ACCOUNTS.c.id == bindparam("id_"))
     .values(balance=_ACCOUNTS.c.balance + bindparam("more"))
+    .returning(_ACCOUNTS.c.balance)
 )
 _NEW_ENTRIES = insert(Table.metadata.tables[Entry.__tablename__])
 
@@ -45,13 +46,15 @@ def move(session: Session, account_id: int, amount: int, *, source: str, to: str
         raise InvalidInput(f"{amount} micro-units cannot be moved: the amount is 0 to {MAX_BALANCE}")
     if amount == 0:
         return
+    # The account's row stays locked to the end of the transaction: entries stand in the order of balances.
+    balance: int | None = None
     if source == "credit":
         # One statement checks and takes, so that requests side by side cannot spend the same credit.
-        taken = session.connection().execute(_TAKE, {"id_": account_id, "less": amount}).first()
-        if taken is None:
+        balance = session.connection().execute(_TAKE, {"id_": account_id, "less": amount}).scalar()
+        if balance is None:
             raise NotEnoughCredit
     if to == "credit":
-        session.connection().execute(_GIVE, {"id_": account_id, "more": amount})
+        balance = session.connection().execute(_GIVE, {"id_": account_id, "more": amount}).scalar()
     movement, now = secrets.token_hex(16), datetime.now(UTC)
     rows = [
         {
@@ -59,6 +62,7 @@ def move(session: Session, account_id: int, amount: int, *, source: str, to: str
             "account_id": account_id,
             "book": book,
             "amount": signed,
+            "balance": balance if book == "credit" else None,
             "reason": reason,
             "created_at": now,
         }
@@ -82,4 +86,11 @@ def find_errors(session: Session) -> list[str]:
     )
     rows = session.execute(select(Account.id, Account.balance, credit).where(Account.balance != credit))
     errors += [f"account {id_} has {balance}, its entries say {entries}" for id_, balance, entries in rows]
+    so_far = sums.over(partition_by=Entry.account_id, order_by=Entry.id).label("so_far")
+    lines = select(Entry.id, Entry.balance, so_far).where(Entry.book == "credit").subquery()
+    wrong = session.execute(select(lines).where(lines.c.balance != lines.c.so_far).order_by(lines.c.id))
+    errors += [
+        f"entry {id_} says that it left {balance}, the entries up to it {left}"
+        for id_, balance, left in wrong
+    ]
     return errors

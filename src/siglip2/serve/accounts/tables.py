@@ -7,6 +7,7 @@ from sqlalchemy import (
     CheckConstraint,
     DateTime,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     String,
@@ -112,17 +113,19 @@ class Entry(Table):
     """One side of a movement of credit. Triggers refuse to change or delete rows.
 
     The entries of one `movement` sum to zero. Books: `credit` and `held` belong to an account; `granted` and
-    `revenue` are the operator's.
+    `revenue` are the operator's. `balance` is the account's after an entry in the book `credit`.
     """
 
     __tablename__ = "entries"
+    __table_args__ = (Index("ix_entries_account_book", "account_id", "book", "id"),)
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
     movement: Mapped[str] = mapped_column(String(32), index=True)
-    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
     book: Mapped[str] = mapped_column(String(16))
     amount: Mapped[int] = mapped_column(BigInteger)
     reason: Mapped[str] = mapped_column(String(100))
     created_at: Mapped[datetime] = mapped_column(UtcTime)
+    balance: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Answer(Table):
