@@ -1,16 +1,18 @@
 """What an account reads of itself costs no more when the account is old; pages stay as they are meanwhile."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import event, insert, update
 
+from siglip2.serve.accounts.account_keys import last_days
 from siglip2.serve.accounts.charging import Bill, release, reserve, settle
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.history import list_entries
 from siglip2.serve.accounts.ledger import find_errors
 from siglip2.serve.accounts.store import create_account, create_key, grant
-from siglip2.serve.accounts.tables import Account, Entry
+from siglip2.serve.accounts.tables import Account, DayCost, Entry, Usage
+from siglip2.serve.accounts.usage import sum_usage
 
 NEW, OLD = 1, 2
 TODAY = datetime.now(UTC).date()
@@ -97,6 +99,28 @@ def test_lines_of_the_ledger(sqlite):
     assert steps(sqlite, lambda: list_entries(sqlite, OLD, 10)) < 1.2 * young
     middle = list_entries(sqlite, OLD, 1000)[-1].id
     assert steps(sqlite, lambda: list_entries(sqlite, OLD, 10, middle)) < 1.2 * young
+
+
+def test_usage_of_a_month_and_last_days(sqlite):
+    for account, days in ((NEW, 20), (OLD, 2000)):
+        used = {"account_id": account, "key_id": account, "model": "m", "images": 1, "texts": 0, "cost": 1}
+        rows = [{**used, "day": (TODAY - timedelta(days=number)).isoformat()} for number in range(days)]
+        with sqlite.transaction() as session:
+            session.execute(insert(Usage), rows)
+            session.execute(insert(DayCost), rows)
+    first, last = (TODAY - timedelta(days=9)).isoformat(), TODAY.isoformat()
+
+    def month(account):
+        found = sum_usage(sqlite, account, first=first, last=last, by=("model", "api_key_id"))
+        assert [each.requests for each in found] == [1] * 10
+
+    def keys(account):
+        assert last_days(sqlite, account) == {account: last}
+
+    for call in (month, keys):
+        young = steps(sqlite, lambda call=call: call(NEW))
+        assert 0 < young < 2000
+        assert steps(sqlite, lambda call=call: call(OLD)) < 1.2 * young
 
 
 def test_pages_of_the_ledger_while_it_grows(database):

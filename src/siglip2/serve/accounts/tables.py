@@ -147,10 +147,11 @@ class Usage(Table):
     """What one request used."""
 
     __tablename__ = "usage"
+    __table_args__ = (Index("ix_usage_account_day", "account_id", "day"),)
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
-    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
     key_id: Mapped[int] = mapped_column(ForeignKey("api_keys.id"))
-    day: Mapped[str] = mapped_column(String(10), index=True)
+    day: Mapped[str] = mapped_column(String(10))
     model: Mapped[str] = mapped_column(String(200))
     images: Mapped[int]
     texts: Mapped[int]
@@ -163,6 +164,7 @@ class DayCost(Table):
     """What the usage of a key on a day has cost: the month's sum is asked for with every request."""
 
     __tablename__ = "day_costs"
+    __table_args__ = (Index("ix_day_costs_key_day", "key_id", "day"),)
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
     day: Mapped[str] = mapped_column(String(10), primary_key=True)
     key_id: Mapped[int] = mapped_column(ForeignKey("api_keys.id"), primary_key=True)
