@@ -272,7 +272,7 @@ def test_a_busy_host_keeps_nobody_from_another(monkeypatch):
     monkeypatch.setattr(Fetcher, "_get", get)
 
     async def work():
-        fetches = Fetcher(FetchSettings(max_concurrent=2, max_concurrent_per_host=1))
+        fetches = Fetcher(FetchSettings(max_concurrent=4, max_concurrent_per_host=1))
         busy = [asyncio.create_task(fetches.fetch("http://8.8.8.8/")) for _ in range(4)]
         await asyncio.sleep(0)
         try:
@@ -289,7 +289,7 @@ def test_so_many_may_wait(forbidden):
     url = f"http://127.0.0.1:{forbidden.server_port}/a"
 
     async def work():
-        fetches = fetcher(forbidden, allow=True, max_waiting=2)
+        fetches = fetcher(forbidden, allow=True, max_waiting=4)
         first = await asyncio.gather(*(fetches.fetch(url) for _ in range(3)), return_exceptions=True)
         return [*first, await fetches.fetch(url)]
 

@@ -109,7 +109,7 @@ class BlockedFetcher(Fetcher):
         self.waiting = 0
         self.go = threading.Event()
 
-    async def fetch(self, url, param=None):
+    async def fetch(self, url, param=None, asked_by=""):
         self.waiting += 1
         while not self.go.is_set():
             await asyncio.sleep(0.01)

@@ -183,7 +183,7 @@ def _is_url(source: str | bytes) -> bool:
 
 async def _read(image: ImageInput, service: Service) -> bytes:
     if isinstance(image.source, str) and _is_url(image.source):
-        return await service.fetcher.fetch(image.source, image.param)
+        return await service.fetcher.fetch(image.source, image.param, service.asked_by)
     data = await _inline(image, service)
     hold_bytes(len(data))
     return data

@@ -4,16 +4,18 @@ A name is resolved once, every address of the answer has to be public, and the c
 that was checked, under the name's own certificate. Redirects go through the same steps. Nothing of the
 environment (proxies, `.netrc`) plays a part. Whatever hangs on the network ends in one and the same error, so
 that answers do not map networks behind the server; refusals say why only where the URL alone decides.
+
+Callers share what is fetched at a time: slow servers of one keep nobody else waiting.
 """
 
 import asyncio
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
-from weakref import WeakValueDictionary
 
 import httpcore
 from httpcore import AnyIOBackend
@@ -23,6 +25,7 @@ from siglip2.serve.errors import ApiError, bad_request, overloaded, unusable_ima
 from siglip2.serve.places import hold_bytes
 from siglip2.serve.settings import FetchSettings
 from siglip2.serve.timings import record
+from siglip2.serve.turns import Turns
 from siglip2.serve.urls import ImageUrl, RefusedUrl, parse_url
 
 Resolver = Callable[[str, int], Awaitable[list[str]]]
@@ -63,16 +66,16 @@ class Fetcher:
         self.settings = settings
         self._resolve = resolver or SystemResolver(settings.max_concurrent)
         self._tls = ssl.create_default_context()
-        self._all = asyncio.Semaphore(settings.max_concurrent)
-        self._waiting = 0
-        self._hosts: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._turns = Turns(settings.max_concurrent, settings.max_concurrent_per_host)
+        self._pending: Counter[str] = Counter()
 
-    async def fetch(self, url: str, param: str | None = None) -> bytes:
+    async def fetch(self, url: str, param: str | None = None, asked_by: str = "") -> bytes:
         """The body of a URL.
 
         Args:
             url: as the caller gave it.
             param: where it stands in the request, for errors.
+            asked_by: the caller, with whom others share.
 
         Raises:
             ApiError: 400 where the URL itself is refused, 413 beyond the limit of bytes, 503 where too many
@@ -82,11 +85,12 @@ class Fetcher:
             raise bad_request(
                 "This server does not fetch URLs: send the image as base64.", param, "image_url_blocked"
             )
-        if self._waiting >= self.settings.max_waiting:
+        # As with turns: nobody has more than are left for others.
+        if self._pending[asked_by] >= self.settings.max_waiting - self._pending.total():
             raise overloaded()
-        self._waiting += 1
+        self._pending[asked_by] += 1
         try:
-            return await self._follow(self._checked(url))
+            return await self._follow(self._checked(url), asked_by)
         except RefusedUrl as error:
             raise bad_request(str(error), param, "image_url_blocked") from None
         except _TooManyBytes:
@@ -102,7 +106,8 @@ class Fetcher:
         except (httpcore.TimeoutException, httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
             raise _not_fetched(param) from error
         finally:
-            self._waiting -= 1
+            self._pending[asked_by] -= 1
+            self._pending += Counter()  # forgets those who have none
 
     def _checked(self, text: str) -> ImageUrl:
         url = parse_url(text)
@@ -115,21 +120,21 @@ class Fetcher:
             raise RefusedUrl("The operator of this server does not fetch from this host.")
         return url
 
-    async def _follow(self, url: ImageUrl) -> bytes:
-        spent = 0.0
+    async def _follow(self, url: ImageUrl, asked_by: str) -> bytes:
+        left = self.settings.total_seconds
         for _ in range(self.settings.max_redirects + 1):
-            semaphore = self._hosts.setdefault(
-                url.host, asyncio.Semaphore(self.settings.max_concurrent_per_host)
-            )
-            # The host's turn first: who waits for a busy host keeps nobody from another.
-            async with semaphore, self._all:
-                start = perf_counter()
-                try:
-                    async with asyncio.timeout(self.settings.total_seconds - spent):
-                        answer = await self._get(url, await self._address_of(url))
-                finally:
-                    spent += perf_counter() - start
-                    record("fetch", spent)
+            await self._turns.take(asked_by, url.host)
+            start = perf_counter()
+            look_up = asyncio.ensure_future(self._look_up(url))
+            try:
+                async with asyncio.timeout(left):
+                    await asyncio.wait([look_up])
+                    answer = await self._get(url, self._public(look_up.result()))
+            finally:
+                left -= perf_counter() - start
+                record("fetch", self.settings.total_seconds - left)
+                # A look-up cannot be called off: as long as its thread is busy, its caller has the turn.
+                look_up.add_done_callback(partial(self._end_turn, asked_by, url.host))
             if isinstance(answer, bytes):
                 return answer
             try:
@@ -142,8 +147,15 @@ class Fetcher:
             url = following
         raise _FailedFetch
 
-    async def _address_of(self, url: ImageUrl) -> Address:
-        texts = [str(url.address)] if url.address else await self._resolve(url.host, url.port)
+    def _end_turn(self, asked_by: str, host: str, look_up: asyncio.Future[list[str]]) -> None:
+        if not look_up.cancelled():
+            look_up.exception()  # or asyncio complains that nobody asked, where the time was over before
+        self._turns.give_back(asked_by, host)
+
+    async def _look_up(self, url: ImageUrl) -> list[str]:
+        return [str(url.address)] if url.address else await self._resolve(url.host, url.port)
+
+    def _public(self, texts: list[str]) -> Address:
         addresses = [parse_address(text) for text in texts]
         # One private address among public ones is enough to refuse: the next answer might be that one.
         if not addresses or not all(

@@ -66,6 +66,7 @@ class Service:
         labels: those of earlier requests, as `routes.labels` has read them.
         picture_threads: see `in_picture_thread`.
         chosen: that model's name and engine; None stands for the default.
+        asked_by: the account, or without accounts the network address, that shares fetches with others.
     """
 
     settings: ServeSettings
@@ -81,6 +82,7 @@ class Service:
         default_factory=lambda: ThreadPoolExecutor(PICTURE_THREADS, thread_name_prefix="siglip2-pictures")
     )
     chosen: tuple[str, Engine] | None = None
+    asked_by: str = ""
 
     async def in_picture_thread(self, work: Callable[[], Result]) -> Result:
         """Run what makes a small picture to look at, beside the threads that decode for the towers."""
@@ -258,6 +260,11 @@ def service_of(request: Request) -> Service:
     return request.app.state.service
 
 
+def client_address(request: Request) -> str:
+    """The network address that a request comes from; behind a proxy what uvicorn takes from the proxy."""
+    return request.client.host if request.client is not None else ""
+
+
 async def find_caller(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Caller:
@@ -297,6 +304,8 @@ def allowed(scope: str, kind: str | None = None) -> Callable[..., Awaitable[Exch
         request.state.headers = headers  # for an answer that fails, too
         response.headers.update(headers)  # for one that a route leaves to the framework
         listed = kind or KINDS[scope]
+        asked_by = client_address(request) if caller.account_id is None else str(caller.account_id)
+        service = replace(service, asked_by=asked_by)
         return Exchange(service=service, caller=caller, request=request, kind=listed, headers=headers)
 
     return enter

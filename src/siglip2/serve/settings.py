@@ -24,9 +24,10 @@ class FetchSettings:
         total_seconds: for everything, redirects included, from the fetch's turn on.
         minimum_rate: bytes a second on average, after the first two seconds.
         max_redirects: followed by hand, each checked like the first URL.
-        max_concurrent: fetches at a time.
+        max_concurrent: fetches at a time; one caller has no more than are left for others, so half at most.
         max_concurrent_per_host: of these to one name.
-        max_waiting: fetches that run or wait for their turn; beyond it requests get 503.
+        max_waiting: fetches that run or wait for their turn, half at most of one caller; beyond it requests
+            get 503.
         user_agent: names the software; operators add a contact.
     """
 
@@ -40,9 +41,9 @@ class FetchSettings:
     total_seconds: float = 10.0
     minimum_rate: int = 4096
     max_redirects: int = 3
-    max_concurrent: int = 32
+    max_concurrent: int = 64
     max_concurrent_per_host: int = 4
-    max_waiting: int = 256
+    max_waiting: int = 512
     user_agent: str = "siglip2-serve/0.1 (image fetcher)"
 
 

@@ -16,7 +16,7 @@ from siglip2.serve.cookies import cookie_token, set_cookie
 from siglip2.serve.errors import ApiError, bad_request
 from siglip2.serve.routes.bodies import RequestBody
 from siglip2.serve.routes.signed_in import Visitor, accounts_of, find_visitor, visitor
-from siglip2.serve.service import service_of
+from siglip2.serve.service import client_address, service_of
 
 router = APIRouter(tags=["account"])
 
@@ -79,7 +79,7 @@ async def sign_up(request: Request, body: Credentials) -> JSONResponse:
         raise ApiError(
             403, "permission_error", "sign_up_closed", "The operator makes the accounts of this server."
         )
-    await attempts.sign_up(_address(request))
+    await attempts.sign_up(client_address(request))
     try:
         email = checked_email(body.email)
     except InvalidInput as error:
@@ -110,7 +110,7 @@ async def sign_up(request: Request, body: Credentials) -> JSONResponse:
 async def sign_in(request: Request, body: Credentials) -> JSONResponse:
     """Sign in; the answer sets a cookie. It is the same for a wrong address and a wrong password."""
     database, attempts = accounts_of(request), attempts_of(request)
-    await attempts.sign_in(_address(request), body.email)
+    await attempts.sign_in(client_address(request), body.email)
     async with attempts.hashing:
         account_id = await asyncio.to_thread(find_by_password, database, body.email, body.password)
     if account_id is None:
@@ -139,7 +139,7 @@ async def password(request: Request, body: NewPassword) -> JSONResponse:
     found = await find_visitor(request)
     account_id = await _operator(request) if found is None else found.who.account_id
     if found is not None and found.who.has_password:
-        await attempts.sign_in(_address(request), found.who.email)
+        await attempts.sign_in(client_address(request), found.who.email)
         async with attempts.hashing:
             known = await asyncio.to_thread(find_by_password, database, found.who.email, body.current or "")
         if known != account_id:
@@ -213,7 +213,3 @@ def _answer(request: Request, found: Visitor | None) -> dict[str, Any]:
         "csrf_token": csrf_token(found.token) if found is not None else None,
         "currency": service.settings.currency,
     }
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client is not None else ""

@@ -1,0 +1,67 @@
+"""Turns at what there is little of, shared so that no caller waits for what another has begun."""
+
+import asyncio
+from collections import Counter
+
+
+class Turns:
+    """So many turns at a time, of which each caller has a fair share.
+
+    A caller gets no further turn while it has as many as are left: the first may have half of all, the next a
+    quarter, and whoever comes finds one free. Of those who wait, who has the fewest goes first.
+    """
+
+    def __init__(self, total: int, per_host: int):
+        """Nobody has a turn.
+
+        Args:
+            total: of all callers.
+            per_host: of these at one host; whoever waits for a host takes no turn from others meanwhile.
+        """
+        self._free = total
+        self._per_host = per_host
+        self._callers: Counter[str] = Counter()
+        self._hosts: Counter[str] = Counter()
+        self._waiting: dict[asyncio.Future[None], tuple[str, str]] = {}
+
+    async def take(self, caller: str, host: str) -> None:
+        """Wait for a turn, which has to be given back."""
+        # Nobody who waits could have this one: turns that are given back are handed on at once.
+        if self._may(caller, host):
+            self._hand(caller, host, 1)
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting[turn] = (caller, host)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # it was handed over, and at the same time is wanted no more
+                self.give_back(caller, host)
+            raise
+        finally:
+            self._waiting.pop(turn, None)
+
+    def give_back(self, caller: str, host: str) -> None:
+        """The turn is over: hand it on."""
+        self._hand(caller, host, -1)
+        while True:
+            ready = [
+                (self._callers[whose], turn)
+                for turn, (whose, where) in self._waiting.items()
+                if not turn.done() and self._may(whose, where)
+            ]
+            if not ready:
+                return
+            _, turn = min(ready, key=lambda each: each[0])  # the first of equals: who came first
+            self._hand(*self._waiting[turn], 1)
+            turn.set_result(None)
+
+    def _may(self, caller: str, host: str) -> bool:
+        return self._callers[caller] < self._free and self._hosts[host] < self._per_host
+
+    def _hand(self, caller: str, host: str, number: int) -> None:
+        self._free -= number
+        for counter, name in ((self._callers, caller), (self._hosts, host)):
+            counter[name] += number
+            if not counter[name]:
+                del counter[name]  # names come from strangers, and would add up
