@@ -8,6 +8,7 @@ from siglip2.errors import InvalidInput
 from siglip2.serve.accounts.account_keys import CONSOLE, MAX_KEYS, add_key, list_keys
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.history import list_entries
+from siglip2.serve.accounts.passwords import find_by_password
 from siglip2.serve.accounts.sessions import begin_session, end_other_sessions, find_session
 from siglip2.serve.accounts.store import EmailTaken, authenticate, create_account, grant
 
@@ -54,6 +55,13 @@ def test_one_session_instead_of_another(database):
     assert find_session(database, third) is None
     assert find_session(database, second) == kept
     assert authenticate(database, "sgs_nonsense") is None
+
+
+def test_no_account_has_nul_in_its_address(database):
+    """PostgreSQL cannot even be asked for one."""
+    create_account(database, "ada@example.org", password="correct horse")
+    assert find_by_password(database, "ada@example.org", "correct horse") == 1
+    assert find_by_password(database, "ada@example.org\0", "correct horse") is None
 
 
 def test_keys_have_a_bound(database):

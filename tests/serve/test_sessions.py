@@ -1,5 +1,6 @@
 """Signing up, in and out over HTTP, and what must not work."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -94,6 +95,27 @@ def test_wrong_sign_ups(browser, body, param):
     answer = browser.post("/account/sign-up", json=body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
     assert "set-cookie" not in answer.headers
+
+
+def test_half_characters_and_nul_are_refused(browser):
+    sign_up(browser, "halves@example.org")
+    headers = {"content-type": "application/json", **token_of(browser)}
+    whole = {"email": "a@example.org", "password": PASSWORD, "name": "k"}
+    for path, param in (
+        ("sign-up", "email"),
+        ("sign-up", "password"),
+        ("sign-in", "email"),
+        ("sign-in", "password"),
+        ("keys", "name"),
+    ):
+        body = json.dumps({**whole, param: whole[param] + "\ud800"})
+        answer = browser.post(f"/account/{path}", content=body, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, param), answer.text
+        assert answer.json()["message"] == "The text is not valid Unicode."
+    answer = browser.post("/account/keys", json={"name": "k\0"}, headers=token_of(browser))
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "name")
+    assert answer.json()["message"] == "The name cannot hold the character NUL."
+    assert sign_in(browser, "halves@example.org\0").status_code == 401
 
 
 def test_wrong_address_and_wrong_password_look_alike(browser, monkeypatch):
