@@ -112,6 +112,34 @@ def test_wrong_searches(searcher, body, status, param):
     assert (answer.status_code, answer.json()["error"]["param"]) == (status, param)
 
 
+@pytest.mark.parametrize(
+    ("filter_", "said"),
+    [
+        ("taken>=2020-13", "Taken is compared with a date: 2020, 2020-06, "),
+        ("width>wide", "The filter width>wide: width is compared with a number, as in width>=9."),
+        ("kind=video", "The filter kind=video: kind= or kind!= takes image or text."),
+        ("near=47.37", "Near=47.37 must be latitude,longitude,km such as near=47.37,8.54,10."),
+        ("near=1,2,1e300", "The filter near=1,2,1e300: the number is too large."),
+        ("words=", "The filter words= needs at least one word."),
+        ("words=a\0b", "A filter cannot hold the character NUL."),
+        ("words>a", "The filter 'words>a': words takes = only."),
+        ("folder=/etc", "The filter folder is not offered here."),
+        (" folder <5", "The filter folder is not offered here."),
+        ("nonsense", "The filter 'nonsense' is not NAME OPERATOR VALUE, such as taken>=2020-06, "),
+        ("a!b=5", "The filter 'a!b=5' is not NAME OPERATOR VALUE, such as taken>=2020-06, "),
+        (" = 5", "The filter ' = 5' is not NAME OPERATOR VALUE, such as taken>=2020-06, "),
+        pytest.param(" " * 5000, "A filter has at most 1000 characters.", id="spaces"),
+    ],
+)
+def test_a_filter_that_is_refused_says_why(searcher, filter_, said):
+    answer = searcher.post("/v1/search", json={"query": "x", "filters": ["price<20", filter_]})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "filters[1]"), answer.text
+    message = answer.json()["message"]
+    assert message.startswith(said)
+    assert message.endswith(".")
+    assert "folder=" not in message
+
+
 def test_odd_columns_are_harmless(searcher):
     for name in ('a"b', "a\\", "a'b", "$", "a]", "é", "x" * 5000, "a.b[0]"):
         answer = searcher.post("/v1/search", json={"query": "x", "filters": [f"{name}=1"]})

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,11 @@ from siglip2.serve.models import Models
 
 NO_FILTERS = frozenset({"folder"})
 """They would tell callers what folders the server has."""
+
+MAX_FILTER = 1000
+"""Characters."""
+
+_NAMED = re.compile(r"([^<>=!~]+)(?:[<>!]=|[<>=~])")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,16 +123,24 @@ def read_filter(text: str) -> Filter:
     Raises:
         InvalidInput: it cannot be read, or asks for folders.
     """
-    try:
-        parsed = parse_filter(text)
-    except InvalidInput:
+    # Before it is read: its time grows with the square of the length, and with the cube of spaces before it.
+    if len(text) > MAX_FILTER:
+        raise InvalidInput(f"a filter has at most {MAX_FILTER} characters")
+    if "\0" in text:  # which SQLite cannot look for
+        raise InvalidInput("a filter cannot hold the character NUL")
+    named = _NAMED.match(text.strip())
+    if named is None:
         raise InvalidInput(
-            "The filter is not NAME OPERATOR VALUE, such as taken>=2020-06, camera~canon, "
-            "near=47.37,8.54,10 (latitude, longitude, km), words~beach or price<20."
-        ) from None
-    if parsed.name in NO_FILTERS:
-        raise InvalidInput(f"The filter {parsed.name} is not offered here.")
-    return parsed
+            f"the filter {text!r} is not NAME OPERATOR VALUE, such as taken>=2020-06, camera~canon, "
+            "near=47.37,8.54,10 (latitude, longitude, km), words~beach or price<20"
+        )
+    name = named[1].strip()
+    if name in NO_FILTERS:
+        raise InvalidInput(f"the filter {name} is not offered here")
+    try:
+        return parse_filter(text.strip())
+    except OverflowError:
+        raise InvalidInput(f"the filter {text}: the number is too large") from None
 
 
 def _mount(name: str, path: Path, models: Models) -> Mount:

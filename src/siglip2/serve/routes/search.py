@@ -15,6 +15,7 @@ from siglip2.serve.errors import ApiError, bad_request
 from siglip2.serve.mounts import Mount, read_filter
 from siglip2.serve.routes.answers import PIXEL, Listing, SearchAnswer
 from siglip2.serve.routes.bodies import OneOrMany, RequestBody
+from siglip2.serve.routes.sessions import sentence
 from siglip2.serve.routes.shapes import Encoded, count, encode, new_id, now, usage_of
 from siglip2.serve.service import Exchange, Service, allowed
 
@@ -200,7 +201,7 @@ def read_filters(texts: list[str], param: str) -> list[Filter]:
         try:
             filters.append(read_filter(text))
         except InvalidInput as error:
-            raise bad_request(str(error), f"{param}[{index}]") from None
+            raise bad_request(sentence(error), f"{param}[{index}]") from None
     return filters
 
 
