@@ -1,6 +1,7 @@
 """Search over mounted collections: as the library searches, and without a word about the server's folders."""
 
 import io
+import sqlite3
 
 import pytest
 from PIL import Image
@@ -102,6 +103,7 @@ def test_openai_vector_stores(mounted, collection):
         ({"query": "x", "limit": 0}, 400, "limit"),
         ({"query": "x", "filters": ["taken>2"] * 33}, 400, "filters"),
         ({"query": "x", "text_weight": 0}, 400, "text_weight"),
+        ({"query": ["x", "y"], "min_probability": 0.5}, 400, "min_probability"),
         ({"query": "x", "not": ["a", ""]}, 400, "not[1]"),
         ({"query": "x", "not": ["y" * 8193]}, 400, "not[0]"),
         ({"query": "x", "not": [f"y{number}" for number in range(2048)]}, 400, "not"),
@@ -138,6 +140,15 @@ def test_a_filter_that_is_refused_says_why(searcher, filter_, said):
     assert message.startswith(said)
     assert message.endswith(".")
     assert "folder=" not in message
+
+
+def test_a_collection_that_cannot_be_read_is_no_fault_of_the_caller(searcher, monkeypatch):
+    def broken(*arguments, **options):
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    monkeypatch.setattr(Collection, "search_terms", broken)
+    answer = searcher.post("/v1/search", json={"query": "x", "filters": ["price<20"]})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
 
 
 def test_odd_columns_are_harmless(searcher):

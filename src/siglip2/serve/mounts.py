@@ -3,7 +3,6 @@
 import asyncio
 import io
 import re
-import sqlite3
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -56,7 +55,7 @@ class Mount:
         """As `Collection.search_terms`.
 
         Raises:
-            InvalidInput: a filter that the collection cannot compare with.
+            InvalidInput: a least probability with several phrases.
         """
 
         def find() -> list[Hit]:
@@ -72,10 +71,7 @@ class Mount:
                 min_probability=min_probability,
             )
 
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self.thread, find)
-        except sqlite3.Error:
-            raise InvalidInput("A filter cannot be compared with what the collection holds.") from None
+        return await asyncio.get_running_loop().run_in_executor(self.thread, find)
 
     def picture(self, row_id: int, height: int) -> bytes | None:
         """A photo of the collection as JPEG of at most this height; None where there is none."""

@@ -128,7 +128,7 @@ async def find(
     """Embed the terms and search.
 
     Raises:
-        ApiError: of reading, of the engine, or a filter that cannot be compared.
+        ApiError: of reading, of the engine, or a least probability with several phrases.
     """
     encoded = await encode(service, [*wanted, *unwanted])
     terms = [
@@ -147,7 +147,7 @@ async def find(
             min_probability=body.min_probability,
         )
     except InvalidInput as error:
-        raise bad_request(str(error), "filters") from None
+        raise bad_request(sentence(error), "min_probability") from None
     return hits, encoded
 
 
