@@ -28,7 +28,7 @@ RESERVED = frozenset({*FIELDS, "folder", "near", "words"})
 
 NUMBERS = ("width", "height", "latitude", "longitude")
 
-_PATTERN = re.compile(r"\s*([^<>=!~]+?)\s*(<=|>=|!=|=|<|>|~)\s*(.*?)\s*", re.DOTALL)
+_OPERATOR = re.compile(r"<=|>=|!=|[<>=~]")
 _DATE = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d)?)?)?)?)?")
 KM_PER_DEGREE = 111.2
 _SQL_OPERATORS = {"=": "=", "!=": "IS NOT", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
@@ -53,15 +53,18 @@ def parse_filter(text: str) -> Filter:
     """Read a filter.
 
     Raises:
-        InvalidInput: it is not of the form NAME OPERATOR VALUE.
+        InvalidInput: it is not of the form NAME OPERATOR VALUE, or holds NUL, which SQLite cannot look for.
     """
-    match = _PATTERN.fullmatch(text)
-    if match is None:
+    if "\0" in text:
+        raise InvalidInput(f"the filter {text!r} holds the character NUL")
+    found = _OPERATOR.search(text)
+    name = "" if found is None else text[: found.start()].strip()
+    if found is None or not name or "!" in name:
         raise InvalidInput(
             f"the filter {text!r} is not NAME OPERATOR VALUE, such as taken>=2020-06, camera~canon, "
             "folder=/photos/2021, near=47.37,8.54,10 (latitude, longitude, km), words~beach, price<20"
         )
-    name, operator, value = match.groups()
+    operator, value = found[0], text[found.end() :].strip()
     if name in ("folder", "near", "words") and operator not in ("=", "~"):
         raise InvalidInput(f"the filter {text!r}: {name} takes = only")
     result = checked(Filter(name, operator, value))  # pyright: ignore[reportArgumentType]
@@ -167,7 +170,9 @@ def _near(value: str) -> tuple[str, list[object]]:
     north = "(items.latitude - ?)"
     sql = f"({north} * {north} + {east} * {east}) <= ?"
     of_east = [longitude, longitude, shrink]
-    return sql, [latitude, latitude, *of_east, *of_east, (km / KM_PER_DEGREE) ** 2]
+    degrees = km / KM_PER_DEGREE
+    # Not `** 2`, which refuses what a product makes infinite.
+    return sql, [latitude, latitude, *of_east, *of_east, degrees * degrees]
 
 
 def _date(value: str) -> str:
