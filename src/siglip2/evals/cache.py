@@ -15,7 +15,6 @@ from siglip2.encoder import Encoder, PatchFeatures
 from siglip2.errors import InvalidImage
 from siglip2.evals.images import ImageFile
 from siglip2.progress import progress_bar
-from siglip2.similarity import to_unit_length
 
 _CHUNK = 512
 """Pictures whose bytes are in memory at a time."""
@@ -137,10 +136,6 @@ class EmbeddingCache:
                 self.embedded += len(missing)
                 yield from (self._read_patches(key) for key in keys)
                 advance(len(keys))
-
-    def unit(self, images: Sequence[ImageFile], *, progress: bool = False) -> np.ndarray:
-        """Image embeddings, (B, E) float32 of unit length."""
-        return to_unit_length(self.pooled(images, progress=progress))
 
     def _chunks(
         self, images: Sequence[ImageFile], size: int

@@ -29,6 +29,11 @@ REFCOCO_SPLITS = (
 )
 
 
+def labelled_images(context: Context, folder: Path, split: str) -> LabelledImages:
+    """A split of labelled images, read once for all tasks that share it."""
+    return context.kept(("labelled", folder, split), partial(read_labelled, folder, split))
+
+
 def imagenet_real(context: Context, data: DataSet) -> LabelledImages:
     """ReaL: `real.json` lists the labels of ILSVRC2012_val_00000001 and so on."""
     folder = context.folder(data)

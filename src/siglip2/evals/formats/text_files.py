@@ -104,7 +104,7 @@ def laid_out(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, EOFError) as error:
         raise InvalidInput(
             f"{path} is not laid out as its publisher does: {type(error).__name__}: {error}"
         ) from error

@@ -59,6 +59,8 @@ class BabelImageNet:
         indices = _imagenet_indices(context, labelled.class_keys, self.images.data[0])
         prompts_file = folder / "nllb_prompts_90.json.gz"
         prompts = read_json(prompts_file) if prompts_file.exists() else {}
+        if not isinstance(prompts, dict):
+            raise InvalidInput(f"{prompts_file} is not laid out as its publisher does: expected an object")
         images = context.embed_images(labelled.images)
         accuracies, rows, owners = {}, [], []
         for language, own in sorted(names.items()):
@@ -101,7 +103,7 @@ class BabelImageNet:
 
 
 def _class_embeddings(context: Context, names: list[str], prompts: list[str]) -> np.ndarray:
-    """Translated prompts under the 81 templates of the paper's protocol, the bare name under `plain`."""
+    """The first eight translated prompts where the protocol has templates, the bare name under `plain`."""
     templates = ["{}"]
     if prompts and context.protocol.templates != "plain":
         templates = [" ".join(prompt.split()) for prompt in prompts if prompt.count("{}") == 1] or ["{}"]

@@ -1,14 +1,14 @@
 """10-shot classification in closed form on the pooled features (paper Table 1, column 10s)."""
 
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 
 from siglip2.errors import InvalidInput
-from siglip2.evals.formats.labelled import LabelledImages, read_labelled
+from siglip2.evals.formats.labelled import LabelledImages
 from siglip2.evals.intervals import mean
 from siglip2.evals.probes.least_squares import RIDGE, draw_shots, few_shot_predictions
+from siglip2.evals.readers import labelled_images
 from siglip2.evals.results import Outcome
 from siglip2.evals.task import Context, DataSet
 
@@ -42,8 +42,7 @@ class FewShot:
         """Measure."""
         folder = context.folder(self.data[0])
         train, test = (
-            context.kept(("labelled", folder, split), partial(read_labelled, folder, split))
-            for split in (self.train_split, self.test_split)
+            labelled_images(context, folder, split) for split in (self.train_split, self.test_split)
         )
         test = test.take(context.limited(len(test.images)))
         same_classes(train, test, self.title)

@@ -1,13 +1,12 @@
 """Logistic regression on the pooled features, through scikit-learn."""
 
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 
-from siglip2.evals.formats.labelled import read_labelled
 from siglip2.evals.intervals import share
 from siglip2.evals.probes.least_squares import draw_shots
+from siglip2.evals.readers import labelled_images
 from siglip2.evals.results import Outcome
 from siglip2.evals.task import Context, DataSet
 from siglip2.evals.tasks.few_shot import same_classes
@@ -42,8 +41,7 @@ class LinearProbe:
 
         folder = context.folder(self.data[0])
         train, test = (
-            context.kept(("labelled", folder, split), partial(read_labelled, folder, split))
-            for split in (self.train_split, self.test_split)
+            labelled_images(context, folder, split) for split in (self.train_split, self.test_split)
         )
         test = test.take(context.limited(len(test.images)))
         same_classes(train, test, self.title)

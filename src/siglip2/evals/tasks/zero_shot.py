@@ -11,11 +11,12 @@ import numpy as np
 from siglip2.errors import InvalidInput
 from siglip2.evals.class_order import in_order
 from siglip2.evals.examples import pick_examples
-from siglip2.evals.formats.labelled import LabelledImages, read_labelled
+from siglip2.evals.formats.labelled import LabelledImages
 from siglip2.evals.intervals import Measure, resampled, share
 from siglip2.evals.metrics.average_precision import mean_average_precision
 from siglip2.evals.metrics.calibration import reliability, softmax
 from siglip2.evals.metrics.ranking import any_right, class_ranks
+from siglip2.evals.readers import labelled_images
 from siglip2.evals.results import Outcome
 from siglip2.evals.task import Context, DataSet
 
@@ -91,8 +92,7 @@ class ZeroShotClassification:
         """The data set, whole."""
         if self.read is not None:
             return self.read(context, self.data[0])
-        folder = context.folder(self.data[0])
-        return context.kept(("labelled", folder, self.split), lambda: read_labelled(folder, self.split))
+        return labelled_images(context, context.folder(self.data[0]), self.split)
 
     def named(self, labelled: LabelledImages) -> LabelledImages:
         """With a name for each class: of a file beside the data, else the protocol's, else the data's own.
