@@ -11,7 +11,6 @@ Callers share what is fetched at a time: slow servers of one keep nobody else wa
 import asyncio
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,7 +24,7 @@ from siglip2.serve.errors import ApiError, bad_request, overloaded, unusable_ima
 from siglip2.serve.places import hold_bytes
 from siglip2.serve.settings import FetchSettings
 from siglip2.serve.timings import record
-from siglip2.serve.turns import Turns
+from siglip2.serve.turns import Shares, Turns
 from siglip2.serve.urls import ImageUrl, RefusedUrl, parse_url
 
 Resolver = Callable[[str, int], Awaitable[list[str]]]
@@ -67,7 +66,7 @@ class Fetcher:
         self._resolve = resolver or SystemResolver(settings.max_concurrent)
         self._tls = ssl.create_default_context()
         self._turns = Turns(settings.max_concurrent, settings.max_concurrent_per_host)
-        self._pending: Counter[str] = Counter()
+        self._pending = Shares(settings.max_waiting)
 
     async def fetch(self, url: str, param: str | None = None, asked_by: str = "") -> bytes:
         """The body of a URL.
@@ -85,10 +84,9 @@ class Fetcher:
             raise bad_request(
                 "This server does not fetch URLs: send the image as base64.", param, "image_url_blocked"
             )
-        # As with turns: nobody has more than are left for others.
-        if self._pending[asked_by] >= self.settings.max_waiting - self._pending.total():
+        if not self._pending.may(asked_by):
             raise overloaded()
-        self._pending[asked_by] += 1
+        self._pending.change(asked_by, 1)
         try:
             return await self._follow(self._checked(url), asked_by)
         except RefusedUrl as error:
@@ -106,8 +104,7 @@ class Fetcher:
         except (httpcore.TimeoutException, httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
             raise _not_fetched(param) from error
         finally:
-            self._pending[asked_by] -= 1
-            self._pending += Counter()  # forgets those who have none
+            self._pending.change(asked_by, -1)
 
     def _checked(self, text: str) -> ImageUrl:
         url = parse_url(text)

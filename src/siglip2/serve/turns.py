@@ -4,6 +4,28 @@ import asyncio
 from collections import Counter
 
 
+class Shares:
+    """So much of something, of which nobody has more than is left for others: half at most."""
+
+    def __init__(self, total: int):
+        """Nobody has any of the `total`."""
+        self._free = total
+        self._callers: Counter[str] = Counter()
+
+    def of(self, caller: str) -> int:
+        """What a caller has."""
+        return self._callers[caller]
+
+    def may(self, caller: str) -> bool:
+        """Whether a caller may have one more."""
+        return self._callers[caller] < self._free
+
+    def change(self, caller: str, number: int) -> None:
+        """A caller has so many more, or less."""
+        self._free -= number
+        _add(self._callers, caller, number)
+
+
 class Turns:
     """So many turns at a time, of which each caller has a fair share.
 
@@ -18,9 +40,8 @@ class Turns:
             total: of all callers.
             per_host: of these at one host; whoever waits for a host takes no turn from others meanwhile.
         """
-        self._free = total
+        self._callers = Shares(total)
         self._per_host = per_host
-        self._callers: Counter[str] = Counter()
         self._hosts: Counter[str] = Counter()
         self._waiting: dict[asyncio.Future[None], tuple[str, str]] = {}
 
@@ -46,7 +67,7 @@ class Turns:
         self._hand(caller, host, -1)
         while True:
             ready = [
-                (self._callers[whose], turn)
+                (self._callers.of(whose), turn)
                 for turn, (whose, where) in self._waiting.items()
                 if not turn.done() and self._may(whose, where)
             ]
@@ -57,11 +78,15 @@ class Turns:
             turn.set_result(None)
 
     def _may(self, caller: str, host: str) -> bool:
-        return self._callers[caller] < self._free and self._hosts[host] < self._per_host
+        return self._callers.may(caller) and self._hosts[host] < self._per_host
 
     def _hand(self, caller: str, host: str, number: int) -> None:
-        self._free -= number
-        for counter, name in ((self._callers, caller), (self._hosts, host)):
-            counter[name] += number
-            if not counter[name]:
-                del counter[name]  # names come from strangers, and would add up
+        self._callers.change(caller, number)
+        _add(self._hosts, host, number)
+
+
+def _add(counter: Counter[str], name: str, number: int) -> None:
+    """Count; a name with nothing left is forgotten: names come from strangers, and would add up."""
+    counter[name] += number
+    if not counter[name]:
+        del counter[name]
