@@ -57,19 +57,26 @@ def parse_filter(text: str) -> Filter:
     """
     if "\0" in text:
         raise InvalidInput(f"the filter {text!r} holds the character NUL")
-    found = _OPERATOR.search(text)
-    name = "" if found is None else text[: found.start()].strip()
-    if found is None or not name or "!" in name:
+    written = split_filter(text)
+    if written is None:
         raise InvalidInput(
             f"the filter {text!r} is not NAME OPERATOR VALUE, such as taken>=2020-06, camera~canon, "
             "folder=/photos/2021, near=47.37,8.54,10 (latitude, longitude, km), words~beach, price<20"
         )
-    operator, value = found[0], text[found.end() :].strip()
-    if name in ("folder", "near", "words") and operator not in ("=", "~"):
-        raise InvalidInput(f"the filter {text!r}: {name} takes = only")
-    result = checked(Filter(name, operator, value))  # pyright: ignore[reportArgumentType]
+    if written.name in ("folder", "near", "words") and written.operator not in ("=", "~"):
+        raise InvalidInput(f"the filter {text!r}: {written.name} takes = only")
+    result = checked(written)
     to_sql(result)  # says now what would fail later
     return result
+
+
+def split_filter(text: str) -> Filter | None:
+    """Name, operator and value as they are written, unchecked; None where a text has not these three."""
+    found = _OPERATOR.search(text)
+    name = "" if found is None else text[: found.start()].strip()
+    if found is None or not name or "!" in name:
+        return None
+    return Filter(name, found[0], text[found.end() :].strip())  # pyright: ignore[reportArgumentType]
 
 
 def checked(condition: Filter) -> Filter:

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from siglip2.errors import InvalidImage, InvalidInput
 from siglip2.inputs.decode import load_image
 from siglip2.search.collection import Collection
-from siglip2.search.filters import Filter, parse_filter
+from siglip2.search.filters import Filter, parse_filter, split_filter
 from siglip2.search.query import Term
 from siglip2.search.rows import Hit, Kind
 from siglip2.serve.models import Models
@@ -21,8 +20,6 @@ NO_FILTERS = frozenset({"folder"})
 
 MAX_FILTER = 1000
 """Characters."""
-
-_NAMED = re.compile(r"([^<>=!~]+)(?:[<>!]=|[<>=~])")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,15 +118,14 @@ def read_filter(text: str) -> Filter:
     """
     if len(text) > MAX_FILTER:
         raise InvalidInput(f"a filter has at most {MAX_FILTER} characters")
-    named = _NAMED.match(text.strip())
-    if named is None:
+    written = split_filter(text)
+    if written is None:
         raise InvalidInput(
             f"the filter {text!r} is not NAME OPERATOR VALUE, such as taken>=2020-06, camera~canon, "
             "near=47.37,8.54,10 (latitude, longitude, km), words~beach or price<20"
         )
-    name = named[1].strip()
-    if name in NO_FILTERS:
-        raise InvalidInput(f"the filter {name} is not offered here")
+    if written.name in NO_FILTERS:
+        raise InvalidInput(f"the filter {written.name} is not offered here")
     return parse_filter(text)
 
 
