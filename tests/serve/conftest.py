@@ -20,12 +20,34 @@ from tests.serve.servers import postgresql_programs, running_postgresql, running
 from tests.tiny_model import random_photo, tiny_encoder
 
 from siglip2.encoder import Encoder
+from siglip2.serve.accounts.charging import Bill
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.store import create_account, create_key
 from siglip2.serve.app import create_app
 from siglip2.serve.settings import ServeSettings
 
 CREDIT = 10_000_000
+
+
+def make_bill(
+    account_id: int,
+    key_id: int | None = None,
+    *,
+    cost: int = 100,
+    idempotency_key: str | None = None,
+    request_hash: str = "h",
+) -> Bill:
+    """What one image costs an account; its first key has the account's number."""
+    return Bill(
+        account_id=account_id,
+        key_id=key_id or account_id,
+        model="m",
+        images=1,
+        texts=0,
+        cost=cost,
+        idempotency_key=idempotency_key,
+        request_hash=request_hash,
+    )
 
 
 @dataclass

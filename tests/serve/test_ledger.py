@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError
+from tests.serve.conftest import make_bill
 
 from siglip2.errors import InvalidInput
 from siglip2.serve.accounts import charging
 from siglip2.serve.accounts.charging import (
-    Bill,
     StillRunning,
     StoredAnswer,
     release,
@@ -41,16 +41,7 @@ def database(database_url):
 
 
 def bill(cost=10, name=None, request_hash="h"):
-    return Bill(
-        account_id=1,
-        key_id=1,
-        model="m",
-        images=1,
-        texts=0,
-        cost=cost,
-        idempotency_key=name,
-        request_hash=request_hash,
-    )
+    return make_bill(1, cost=cost, idempotency_key=name, request_hash=request_hash)
 
 
 def balance(database):

@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 from sqlalchemy import event, func, select, update
+from tests.serve.conftest import make_bill
 
 from siglip2.serve.accounts.account_keys import add_key, last_days
-from siglip2.serve.accounts.charging import Bill, release, reserve, settle
+from siglip2.serve.accounts.charging import release, reserve, settle
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.ledger import find_errors
 from siglip2.serve.accounts.limits import OverHardLimit, read_limits, set_limits
@@ -31,22 +32,9 @@ def make(database, **limits):
         return account_id, add_key(session, account_id, "limited", **limits)[0].id
 
 
-def bill(account_id, key_id, cost=100):
-    return Bill(
-        account_id=account_id,
-        key_id=key_id,
-        model="tiny",
-        images=1,
-        texts=0,
-        cost=cost,
-        idempotency_key=None,
-        request_hash="h",
-    )
-
-
 def test_hard_limit_holds_among_many_at_once(database):
     account_id, key_id = make(database, hard_limit=550)
-    asked = bill(account_id, key_id)
+    asked = make_bill(account_id, key_id)
 
     def attempt(_):
         try:
@@ -66,30 +54,30 @@ def test_hard_limit_holds_among_many_at_once(database):
     with database.transaction() as session:
         other = add_key(session, account_id, "free")[0].id
         assert find_errors(session) == []
-    assert isinstance(reserve(database, bill(account_id, other)), int)
+    assert isinstance(reserve(database, make_bill(account_id, other)), int)
     assert read_limits(database, account_id).spent == 600
 
 
 def test_account_limit_counts_all_keys_and_the_month_alone(database):
     account_id, key_id = make(database)
     set_limits(database, account_id, soft=None, hard=100)
-    hold = reserve(database, bill(account_id, key_id))
+    hold = reserve(database, make_bill(account_id, key_id))
     assert isinstance(hold, int)
-    settle(database, bill(account_id, key_id), hold, b"", "x")
+    settle(database, make_bill(account_id, key_id), hold, b"", "x")
     with database.transaction() as session:
         other = add_key(session, account_id, "other")[0].id
     with pytest.raises(OverHardLimit):
-        reserve(database, bill(account_id, other, 1))
+        reserve(database, make_bill(account_id, other, cost=1))
     with database.transaction() as session:
         session.execute(update(DayCost).values(day="2001-01-31"))
-    assert isinstance(reserve(database, bill(account_id, other)), int)
+    assert isinstance(reserve(database, make_bill(account_id, other)), int)
 
 
 def test_no_request_adds_up_the_usage(database):
     """A month may have a million rows of it, and every request asks while others wait for their turn."""
     account_id, key_id = make(database, soft_limit=150, hard_limit=10_000)
     set_limits(database, account_id, soft=150, hard=10_000)
-    asked, said = bill(account_id, key_id), []
+    asked, said = make_bill(account_id, key_id), []
     event.listen(database.engine, "before_cursor_execute", lambda *given: said.append(given[2]))
     for _ in range(3):
         hold = reserve(database, asked)
@@ -110,7 +98,7 @@ def test_no_request_adds_up_the_usage(database):
 
 def test_many_at_once_add_up(database):
     account_id, key_id = make(database)
-    asked = bill(account_id, key_id)
+    asked = make_bill(account_id, key_id)
 
     def once(_):
         hold = reserve(database, asked)

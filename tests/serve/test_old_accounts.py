@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import event, insert, update
+from tests.serve.conftest import make_bill
 
 from siglip2.serve.accounts.account_keys import last_days
-from siglip2.serve.accounts.charging import Bill, release, reserve, settle
+from siglip2.serve.accounts.charging import release, reserve, settle
 from siglip2.serve.accounts.database import Database
 from siglip2.serve.accounts.history import list_entries
 from siglip2.serve.accounts.ledger import find_errors
@@ -41,23 +42,10 @@ def sqlite(tmp_path):
     database.close()
 
 
-def bill(account, cost):
-    return Bill(
-        account_id=account,
-        key_id=account,
-        model="m",
-        images=1,
-        texts=0,
-        cost=cost,
-        idempotency_key=None,
-        request_hash="h",
-    )
-
-
 def spend(database, account, cost):
-    hold = reserve(database, bill(account, cost))
+    hold = reserve(database, make_bill(account, cost=cost))
     assert isinstance(hold, int)
-    settle(database, bill(account, cost), hold, b"", "x")
+    settle(database, make_bill(account, cost=cost), hold, b"", "x")
 
 
 def steps(database, call):
@@ -127,7 +115,7 @@ def test_pages_of_the_ledger_while_it_grows(database):
     for cost in (3, 5, 7):
         spend(database, OLD, cost)
         spend(database, NEW, cost)
-    failed = reserve(database, bill(OLD, 11))
+    failed = reserve(database, make_bill(OLD, cost=11))
     assert isinstance(failed, int)
     release(database, failed)
     whole = list_entries(database, OLD, 100)
